@@ -1,0 +1,35 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both set up first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo test test-slow lint bench clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+# From authored sentences to a fine-tuned detector and an honest report.
+demo: setup
+	$(BIN)/luthier run recipes/promises.yaml
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+# Real SmolLM2, real kills, a GPU where there is one: minutes, not seconds.
+test-slow: setup
+	$(BIN)/python -m pytest -q -m "slow or gpu or network"
+
+lint: setup
+	$(BIN)/ruff check luthier tests benchmarks
+	$(BIN)/ruff format --check luthier tests benchmarks
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,298 @@
+"""What stages hand to each other: typed, versioned files in the run folder.
+
+Every artifact is a pydantic model with `save(run)` and `load(run)`; rows travel as Parquet
+(`save_examples`, `load_examples`). A stage reads the artifacts of the stages before it and never
+imports them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from luthier.errors import RunError
+from luthier.example import Example, Message, Origin, Split
+from luthier.run import Run, atomic_write
+
+
+class Artifact(BaseModel):
+    """A JSON file in a run folder."""
+
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null", protected_namespaces=())
+    FILE: ClassVar[str]
+    """Path inside the run folder."""
+
+    def save(self, run: Run) -> None:
+        """Write the artifact atomically."""
+        run.write_json(self.FILE, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, run: Run) -> Self:
+        """Read the artifact; RunError when it is missing or damaged."""
+        return cls.model_validate(run.read_json(cls.FILE))
+
+
+# --- data --------------------------------------------------------------------------------------
+
+
+class TokenCounts(BaseModel):
+    """Distribution of the rendered length of the rows of a split, in tokens."""
+
+    min: int
+    median: int
+    mean: float
+    p95: int
+    max: int
+    total: int
+    trained: int
+    """Tokens that carry loss, over all rows."""
+    histogram: list[tuple[int, int]]
+    """(lower edge, rows) of bins of equal width."""
+
+
+class SplitStats(BaseModel):
+    """One split of the dataset."""
+
+    rows: int
+    labels: dict[str, int]
+    """Rows per label; empty unless the task is classification."""
+    tokens: TokenCounts
+
+
+class DataStats(Artifact):
+    """What `luthier build` made."""
+
+    FILE = "data/stats.json"
+    rows_read: dict[str, int]
+    """Per source as the recipe names it."""
+    rows_rejected: dict[str, int]
+    """Per reason, commonest first."""
+    rejects_file: str = "data/rejects.jsonl"
+    splits: dict[Split, SplitStats]
+    templates: dict[str, int]
+    """Rows per template."""
+    samples: list[dict[str, str]]
+    """A few rendered rows: {id, prompt, completion}."""
+
+
+# --- plan --------------------------------------------------------------------------------------
+
+
+class Decision(BaseModel):
+    """A setting the recipe left open, what the plan chose, and why."""
+
+    key: str
+    value: Any
+    why: str
+
+
+class Finding(BaseModel):
+    """What a check in `planning/checks/` has to say about a combination of settings."""
+
+    check: str
+    severity: Literal["error", "warning", "note"]
+    what: str
+    why: str
+    fix: str
+
+
+class MemoryPart(BaseModel):
+    """One component of peak memory."""
+
+    part: str
+    bytes: int
+    how: str
+    """The arithmetic in words, e.g. `134,515,008 parameters x 4 B`."""
+
+
+class Plan(Artifact):
+    """What `luthier plan` decided; `train` obeys it."""
+
+    FILE = "plan/plan.json"
+    device: str
+    precision: Literal["float32", "frozen_bf16", "bf16_autocast", "fp16_autocast"]
+    decisions: list[Decision]
+    findings: list[Finding]
+    memory: list[MemoryPart]
+    total_bytes: int
+    available_bytes: int
+    fits: bool
+    trainable_parameters: int
+    total_parameters: int
+    train_rows: int
+    batches_per_epoch: int
+    """Micro-batches."""
+    total_steps: int
+    """Optimizer steps."""
+    tokens_per_epoch: int
+    seconds: float | None
+    """Estimated training time; null where there is no basis for an estimate."""
+    schedule: list[tuple[int, float]]
+    """(optimizer step, learning rate) over the whole run, at most 500 points."""
+
+
+# --- train -------------------------------------------------------------------------------------
+
+
+class TrainSummary(Artifact):
+    """What `luthier train` made."""
+
+    FILE = "train/summary.json"
+    kind: Literal["adapter", "full"]
+    weights: str
+    """Folder of the adapter or the full weights, inside the run folder."""
+    base_model: str
+    precision: str
+    steps: int
+    epochs: float
+    best_step: int
+    best_metric: float | None
+    """Value of metric_for_best_model at the best step; null without validation rows."""
+    stopped_early: bool
+    seconds: float
+    examples: int
+    tokens: int
+    trained_tokens: int
+    peak_bytes: int
+    trainable_parameters: int
+    total_parameters: int
+
+
+# --- evaluate ----------------------------------------------------------------------------------
+
+
+class Estimate(BaseModel):
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class LabelScores(BaseModel):
+    """Scores of one label, one-vs-rest."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+class SystemResult(BaseModel):
+    """One system (the tuned model or a baseline) on the test rows."""
+
+    name: str
+    describe: str
+    metrics: dict[str, Estimate]
+    labels: dict[str, LabelScores] = {}
+    confusion: list[list[int]] | None = None
+    """[gold label][predicted label], in the order of the recipe's labels."""
+    seconds: float
+    difference: Estimate | None = None
+    """Tuned minus this system on the main metric, paired over rows; null for the tuned model."""
+    p_value: float | None = None
+    """Exact McNemar test against the tuned model (classification)."""
+
+
+class ReliabilityBin(BaseModel):
+    """One bin of a reliability diagram."""
+
+    confidence: float
+    accuracy: float
+    low: float
+    high: float
+    rows: int
+
+
+class Calibration(BaseModel):
+    """Temperature scaling fitted on the calibration split, judged on the test split."""
+
+    temperature: float
+    rows: int
+    before: dict[str, float]
+    """ece, brier, nll, ece_noise_floor."""
+    after: dict[str, float]
+    bins_before: list[ReliabilityBin]
+    bins_after: list[ReliabilityBin]
+
+
+class Evaluation(Artifact):
+    """What `luthier evaluate` found."""
+
+    FILE = "evaluate/metrics.json"
+    task: str
+    labels: list[str]
+    main_metric: str
+    rows: int
+    systems: list[SystemResult]
+    """The tuned model first."""
+    calibration: Calibration | None = None
+    slices: dict[str, dict[str, Estimate]] = {}
+    """Per value of `slice_by`: main metric of the tuned model (and `rows`)."""
+    notes: list[str] = []
+    """Plain statements a reader must not miss, e.g. that prompting is already enough."""
+    samples: list[dict[str, str]] = []
+    """Generation: {prompt, expected, answer} of some rows."""
+    predictions_file: str = "evaluate/predictions.csv"
+
+
+# --- rows --------------------------------------------------------------------------------------
+
+
+def save_examples(path: Path, examples: Sequence[Example]) -> None:
+    """Write rows as Parquet, atomically and deterministically."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    schema = pa.schema(
+        [
+            ("id", pa.string()), ("source", pa.string()), ("row", pa.int64()),
+            ("split", pa.string()), ("group", pa.string()), ("template", pa.string()),
+            ("label", pa.string()), ("text", pa.string()),
+            ("messages", pa.list_(message)), ("fields", pa.string()),
+        ]
+    )  # fmt: skip
+    rows = [
+        {
+            "id": e.id, "source": e.origin.source, "row": e.origin.row, "split": e.split,
+            "group": e.group, "template": e.template, "label": e.label, "text": e.text,
+            "messages": [{"role": m.role, "content": m.content} for m in e.messages],
+            "fields": json.dumps(dict(e.fields), ensure_ascii=False, default=str),
+        }
+        for e in examples
+    ]  # fmt: skip
+    with atomic_write(path) as file:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), file, compression="zstd")
+
+
+def load_examples(run: Run, split: Split) -> list[Example]:
+    """Read the rows of a split; an empty list where the split has none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = run.path / "data" / f"{split}.parquet"
+    try:
+        rows: Iterable[dict[str, Any]] = pq.read_table(path).to_pylist()
+    except FileNotFoundError:
+        return []
+    except (OSError, pa.ArrowInvalid) as error:
+        raise RunError(f"{path} cannot be read: {error}. Repeat `luthier build`.") from None
+    return [
+        Example(
+            id=r["id"],
+            origin=Origin(r["source"], r["row"]),
+            fields=json.loads(r["fields"]),
+            messages=tuple(Message(**m) for m in r["messages"]),
+            text=r["text"],
+            label=r["label"],
+            template=r["template"],
+            split=r["split"],
+            group=r["group"],
+        )
+        for r in rows
+    ]

@@ -1,0 +1,54 @@
+"""A row on its way into the dataset, and what a filter is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from luthier.chat import Rendered
+from luthier.example import Example
+
+
+@dataclass
+class Candidate:
+    """What filters look at."""
+
+    example: Example
+    question: str
+    """What the row asks: its fields without the template's words, the users' turns, or the text."""
+    answer: str
+    """What is to be answered; empty for plain text."""
+    labels: Sequence[str]
+    """The task's label set; empty unless it is classification."""
+    render: Callable[[Example], Rendered]
+
+    @cached_property
+    def rendered(self) -> Rendered:
+        """The row as the model sees it; DataError where its chat template refuses it."""
+        return self.render(self.example)
+
+    @property
+    def texts(self) -> list[str]:
+        """Every text of the row that a person wrote."""
+        example = self.example
+        if example.messages:
+            return [m.content for m in example.messages]
+        return [example.text or ""]
+
+
+class Filter(Protocol):
+    """Judges one row: a reason to reject it (`what: details`), or None.
+
+    A file in `filters/` has `build(**options)`, which returns one. Rejects are counted by what
+    stands before the colon.
+
+    A filter that compares rows with earlier ones also has a method `remember(row)`. It is called
+    for rows that every filter let pass, so that nothing is called a duplicate of a row that was
+    itself rejected.
+    """
+
+    def __call__(self, row: Candidate) -> str | None:
+        """The reason to reject the row, or None."""
+        ...

@@ -1,0 +1,1 @@
+"""Filters: one file each, with `build(**options)` (see `luthier.data.candidate.Filter`)."""

@@ -1,0 +1,1 @@
+"""Importers: one file each, with `rows(table, source)`, which yields Rows and Rejects."""

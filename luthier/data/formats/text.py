@@ -1,0 +1,19 @@
+"""One column of plain text, for `task.kind: text`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from luthier.data.config import SourceConfig
+from luthier.data.mapping import mapped
+from luthier.data.rows import Reject, Row, Table, kind_of
+
+
+def rows(table: Table, source: SourceConfig) -> Iterator[Row | Reject]:
+    """Rows with the field `text`, and the other columns under their own names."""
+    for row in mapped(table, {"text": source.text}):
+        if isinstance(row, Row) and not isinstance(row.fields["text"], str):
+            found = kind_of(row.fields["text"])
+            reason = f"wrong type: column '{source.text}' holds {found}, expected text"
+            row = Reject(row.origin, reason, row.fields)
+        yield row

@@ -1,0 +1,186 @@
+"""JSON lists and JSON lines, one object at a time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from luthier.data.rows import Reject, Row, Table, kind_of
+from luthier.data.textfile import Damage, open_text
+from luthier.errors import DataError
+from luthier.example import Origin
+
+_CHUNK = 1 << 20
+
+
+def open_json(path: Path, name: str) -> Table:
+    """A list of objects, or one object a line, whatever the ending says."""
+    table = Table(name, iter(()), total=path.stat().st_size)
+    with open_text(path) as file:
+        first = next((line for line in file if line.strip()), "")
+    if not first:
+        raise DataError(f"{name}: the file has only blank lines.")
+    as_list = first.lstrip().startswith("[")
+    if not as_list and path.suffix.lower() == ".json":
+        try:
+            _DECODER.decode(first)
+        except (ValueError, RecursionError):
+            raise DataError(
+                f"{name}:1: expected a list of objects ([{{...}}, ...]) or one object a line; "
+                f"found {first.strip()[:40]!r}."
+            ) from None
+    table.records = _json_list(path, table) if as_list else _json_lines(path, table)
+    return table
+
+
+class _Repeated(dict[str, Any]):
+    """An object with a key that occurs twice: one of its values would be lost."""
+
+    key = ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    repeated = _Repeated(found)
+    keys = [key for key, _ in pairs]
+    repeated.key = next(key for key in keys if keys.count(key) > 1)
+    return repeated
+
+
+# Fractions and NaN stay text, exactly as written: 0.50 is not 0.5 to a prompt.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=str, parse_constant=str)
+
+
+def _json_lines(path: Path, table: Table) -> Iterator[Row | Reject]:
+    damage = Damage(path, table.name)
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            table.place[0] = file.buffer.tell()  # type: ignore[attr-defined]
+            if not line.strip():
+                continue
+            origin = Origin(table.name, number)
+            try:
+                value = _DECODER.decode(line)
+            except (ValueError, RecursionError) as error:
+                reason = damage.reason(line, number) or f"not JSON: {_plain(error)}"
+                yield Reject(origin, reason, {"line": line.rstrip("\r\n")})
+                continue
+            yield _json_row(value, line, origin, damage)
+
+
+def _json_row(value: Any, text: str, origin: Origin, damage: Damage) -> Row | Reject:
+    if not isinstance(value, dict):
+        return Reject(origin, f"not an object: found {kind_of(value)}", {"value": value})
+    if isinstance(value, _Repeated):
+        return Reject(origin, f"repeated key: '{value.key}' occurs twice", dict(value))
+    reason = damage.reason(text, origin.row)
+    if reason is None and "\\u" in text:
+        # Escapes can spell what the text itself cannot hold.
+        reasons = (damage.reason(piece, origin.row) for piece in _strings(value))
+        reason = next(filter(None, reasons), None)
+    return Reject(origin, reason, value) if reason else Row(origin, value)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+
+
+def _json_list(path: Path, table: Table) -> Iterator[Row | Reject]:
+    """The objects of a JSON list, one by one, from a buffer that holds little more than one."""
+    damage = Damage(path, table.name)
+    with open_text(path) as file:
+        stream = _Buffer(file, table.name)
+        stream.skip("[")
+        if stream.peek() == "]":
+            return
+        for number in itertools.count(1):
+            value, text = stream.value()
+            table.place[0] = file.buffer.tell()  # type: ignore[attr-defined]
+            yield _json_row(value, text, Origin(table.name, number), damage)
+            if stream.peek() == "]":
+                break
+            stream.skip(",")
+        stream.skip("]")
+        if stream.peek():
+            raise DataError(f"{stream.where()}: text after the end of the list.")
+
+
+class _Buffer:
+    """A window on a JSON file that reads on as it is needed."""
+
+    def __init__(self, file: IO[str], name: str) -> None:
+        self.file, self.name = file, name
+        self.text, self.at, self.line = "", 0, 1
+
+    def where(self) -> str:
+        return f"{self.name}:{self.line + self.text.count(chr(10), 0, self.at)}"
+
+    def more(self, size: int = _CHUNK) -> bool:
+        self.line += self.text.count("\n", 0, self.at)
+        piece = self.file.read(size)
+        self.text, self.at = self.text[self.at :] + piece, 0
+        return bool(piece)
+
+    def peek(self) -> str:
+        while True:
+            while self.at < len(self.text) and self.text[self.at].isspace():
+                self.at += 1
+            if self.at < len(self.text):
+                return self.text[self.at]
+            if not self.more():
+                return ""
+
+    def skip(self, expected: str) -> None:
+        found = self.peek()
+        if found != expected:
+            what = f"found '{found}'" if found else "the file ends"
+            raise DataError(f"{self.where()}: expected '{expected}', {what}; not valid JSON.")
+        self.at += 1
+
+    def value(self) -> tuple[Any, str]:
+        self.peek()
+        size = _CHUNK
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self.text, self.at)
+                length = end - self.at
+                # A number or a word may go on in the next piece.
+                if end < len(self.text) or not self.more(size):
+                    break
+            except (ValueError, RecursionError) as error:
+                if not self._is_cut_off(error) or not self.more(size):
+                    self._fail(error)
+            size *= 2
+        text = self.text[self.at : self.at + length]
+        self.at += length
+        return value, text
+
+    def _is_cut_off(self, error: Exception) -> bool:
+        """Whether more text may mend it: the error is at the end, or in an open string."""
+        return isinstance(error, json.JSONDecodeError) and (
+            error.pos > len(self.text) - 16 or error.msg.startswith("Unterminated")
+        )
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, json.JSONDecodeError):
+            self.at = error.pos
+        raise DataError(f"{self.where()}: not valid JSON: {_plain(error)}.") from None
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}"
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -1,0 +1,1 @@
+"""Templates: one YAML file each (see `luthier.data.template`)."""

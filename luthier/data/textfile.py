@@ -1,0 +1,99 @@
+"""Text files: UTF-8 or a clear word about what they are instead."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from luthier.errors import DataError
+
+_SNIFF_BYTES = 4096
+_BROKEN = re.compile("[\x00\ud800-\udfff]")
+_OTHER_FILES = {
+    b"PK\x03\x04": "an Excel or ZIP file; save it as CSV (UTF-8)",
+    b"\x1f\x8b": "gzip-compressed; unpack it first",
+    b"PAR1": "a Parquet file; name it .parquet",
+}
+_BOMS = {
+    b"\xff\xfe\x00\x00": "UTF-32-LE", b"\x00\x00\xfe\xff": "UTF-32-BE",
+    b"\xff\xfe": "UTF-16-LE", b"\xfe\xff": "UTF-16-BE",
+}  # fmt: skip
+
+
+def open_text(path: Path) -> IO[str]:
+    """Open a UTF-8 text file (a byte-order mark is skipped), line ends untouched."""
+    # Bytes that are not UTF-8 become lone surrogates, so that one damaged row is one reject.
+    return open(path, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def refuse_other_encodings(path: Path, name: str) -> None:
+    """Raise a DataError for files in UTF-16 or UTF-32, and for those that are not text."""
+    with open(path, "rb") as file:
+        head = file.read(_SNIFF_BYTES)
+    for magic, what in _OTHER_FILES.items():
+        if head.startswith(magic):
+            raise DataError(f"{name}: is {what}.")
+    found = next((encoding for bom, encoding in _BOMS.items() if head.startswith(bom)), None)
+    if found is None and head.count(0) > len(head) // 5:
+        # Text in UTF-16 has a zero byte in every other place.
+        found = "UTF-16-LE" if head[1::2].count(0) > head[0::2].count(0) else "UTF-16-BE"
+    if found:
+        raise DataError(f"{name}:1: is {found}, expected UTF-8. {_convert(found, path)}")
+
+
+def _convert(encoding: str, path: Path) -> str:
+    out = f"{path.stem}.utf8{path.suffix}"
+    return f"Convert it: iconv -f {encoding} -t UTF-8 '{path.name}' > '{out}'"
+
+
+@dataclass
+class Damage:
+    """Judges text that does not hold together: a damaged row, or a file in another encoding."""
+
+    path: Path
+    name: str
+    known_utf8: bool = False
+
+    def reason(self, text: str, line: int) -> str | None:
+        """The reason to reject a row with this text, or None.
+
+        Raises:
+            DataError: the whole file is in another encoding.
+        """
+        match = _BROKEN.search(text)
+        if match is None:
+            return None
+        code = ord(match.group())
+        if code == 0:
+            return "NUL byte: the row holds a character with code 0"
+        if not 0xDC80 <= code <= 0xDCFF:
+            return "broken Unicode: half of a surrogate pair"
+        if not self.known_utf8:
+            self._diagnose(line)
+            self.known_utf8 = True
+        return f"not UTF-8: byte 0x{code - 0xDC00:02X}"
+
+    def _diagnose(self, line: int) -> None:
+        good = bad = 0
+        sample = b""
+        with open(self.path, "rb") as file:
+            for raw in file:
+                if raw.isascii():
+                    continue
+                try:
+                    raw.decode("utf-8-sig")
+                    good += 1
+                except UnicodeDecodeError as error:
+                    sample = sample or raw[max(0, error.start - 15) : error.start + 15].strip()
+                    bad += 1
+        if good > bad:
+            return
+        # Bytes 0x80-0x9F are control characters in Latin-1 and quotes and dashes in Windows-1252.
+        encoding = "CP1252" if any(0x80 <= b <= 0x9F for b in sample) else "ISO-8859-1 (Latin-1)"
+        shown = sample.decode("cp1252", "replace")
+        raise DataError(
+            f"{self.name}:{line}: is not UTF-8; it looks like {encoding} ('{shown}'). "
+            + _convert(encoding.split(" ")[0], self.path)
+        )

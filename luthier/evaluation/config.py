@@ -1,0 +1,34 @@
+"""The `evaluate:` section of a recipe."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from luthier.section import Section
+
+
+class GenerationSection(Section):
+    """Decoding of free-text answers; names as in `transformers.GenerationConfig`."""
+
+    max_new_tokens: int = Field(default=128, ge=1)
+    do_sample: bool = False
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+
+
+class EvaluateConfig(Section):
+    """What the tuned model is held against."""
+
+    baselines: list[str] = ["majority", "tfidf", "zero_shot", "few_shot"]
+    """Files in `luthier/evaluation/baselines/`, all measured on the same test rows."""
+    few_shot_examples: int = Field(default=4, ge=1)
+    """Training rows shown to the few-shot baseline."""
+    metrics: list[str] | None = None
+    """Files in `luthier/evaluation/metrics/`; null: those that fit the task."""
+    calibrate: bool = True
+    """Fit a temperature on the calibration split (Guo et al. 2017, arXiv:1706.04599)."""
+    bootstrap_samples: int = Field(default=2000, ge=100)
+    """Resamples behind the intervals of metrics that have no closed form."""
+    slice_by: str | None = None
+    """A column of the data; metrics are also given per value of it."""
+    generation: GenerationSection = GenerationSection()

@@ -1,0 +1,66 @@
+"""Area under the ROC curve: how often a positive row outranks a negative one.
+
+With two labels it is about the recipe's positive label; with more, the mean of one-vs-rest over
+the labels that have both kinds of rows. Ties count one half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import logsumexp
+
+from luthier.evaluation.outcome import Choices, Floats, Ints, Metric
+
+FITS = ("classification",)
+
+
+def build() -> Metric:
+    """Build the metric."""
+    return Metric("auroc", "higher", _prepare)
+
+
+def _prepare(choices: Choices) -> Callable[[Floats], Floats]:
+    labels = range(len(choices.labels))
+    if len(choices.labels) == 2:
+        labels = [choices.labels.index(choices.positive)]  # type: ignore[assignment]
+    present = [c for c in labels if 0 < (choices.gold == c).sum() < len(choices)]
+    curves = [_area(_odds(choices.scores, c), choices.gold == c) for c in present]
+
+    def statistic(weights: Floats) -> Floats:
+        if not curves:
+            return np.full(len(weights), np.nan)
+        areas = np.stack([area(weights) for area in curves], axis=1)
+        defined = np.isfinite(areas)
+        total = np.where(defined, areas, 0).sum(axis=1)
+        count = defined.sum(axis=1)
+        return np.divide(total, count, out=np.full(len(weights), np.nan), where=count > 0)
+
+    return statistic
+
+
+def _odds(scores: Floats, label: int) -> Floats:
+    """Log-odds of a label: ranks as its probability does, without saturating at 1."""
+    others: Floats = logsumexp(np.delete(scores, label, axis=1), axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(scores[:, label] - others, nan=0.0, posinf=1e300, neginf=-1e300)
+
+
+def _area(score: Floats, positive: np.ndarray) -> Callable[[Floats], Floats]:
+    order = np.argsort(score, kind="stable")
+    ranked, is_positive = score[order], positive[order]
+    wins = order[is_positive]
+    first: Ints = np.searchsorted(ranked, ranked[is_positive], side="left").astype(np.int64)
+    after: Ints = np.searchsorted(ranked, ranked[is_positive], side="right").astype(np.int64)
+
+    def statistic(weights: Floats) -> Floats:
+        negatives = np.where(is_positive, 0.0, weights[:, order])
+        below = np.zeros((len(weights), len(order) + 1))
+        np.cumsum(negatives, axis=1, out=below[:, 1:])
+        ours = weights[:, wins]
+        beaten = (ours * (below[:, first] + below[:, after])).sum(axis=1) / 2
+        pairs = ours.sum(axis=1) * below[:, -1]
+        return np.divide(beaten, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+
+    return statistic

@@ -1,0 +1,94 @@
+"""The only place where text is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from luthier.chat import Renderer
+from luthier.evaluation.config import GenerationSection
+
+
+def answer(
+    model: Any,
+    renderer: Renderer,
+    prompts: Sequence[Sequence[int]],
+    generation: GenerationSection,
+    seed: int,
+    *,
+    batch_size: int = 16,
+    progress: Callable[[int], Any] | None = None,
+) -> list[str]:
+    """Let the model answer each prompt.
+
+    Rows are batched by length and padded on the left. The same call on the same machine gives
+    the same answers, sampled ones too; a sampled answer depends on the batch it is in.
+
+    Args:
+        model: a causal language model in eval mode.
+        renderer: decodes, and knows the padding and stop tokens.
+        prompts: token ids up to where the answers start, none empty.
+        generation: how to decode.
+        seed: of the sampling; the caller's own random numbers are left alone.
+        batch_size: rows generated at a time.
+        progress: called with the number of rows just answered.
+
+    Returns:
+        The answers in input order, without special tokens and surrounding white space.
+    """
+    config = _config(renderer, generation)
+    answers = [""] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]), reverse=True)
+    devices = [model.device] if model.device.type != "cpu" else []
+    with torch.random.fork_rng(devices, device_type=model.device.type), torch.inference_mode():
+        torch.manual_seed(seed)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            for row, text in zip(rows, _batch(model, renderer, prompts, rows, config), strict=True):
+                answers[row] = text
+            if progress is not None:
+                progress(len(rows))
+    return answers
+
+
+def _batch(
+    model: Any,
+    renderer: Renderer,
+    prompts: Sequence[Sequence[int]],
+    rows: Sequence[int],
+    config: GenerationConfig,
+) -> list[str]:
+    width = max(len(prompts[row]) for row in rows)
+    pads = [width - len(prompts[row]) for row in rows]
+    ids = [[renderer.pad_id] * pad + [*prompts[row]] for pad, row in zip(pads, rows, strict=True)]
+    mask = [[0] * pad + [1] * (width - pad) for pad in pads]
+    # `generate` derives the position ids from the mask, so pads take no positions.
+    produced = model.generate(
+        input_ids=torch.tensor(ids, device=model.device),
+        attention_mask=torch.tensor(mask, device=model.device),
+        generation_config=config,
+    )
+    texts: list[str] = renderer.tokenizer.batch_decode(
+        produced[:, width:], skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return [text.strip() for text in texts]
+
+
+def _config(renderer: Renderer, generation: GenerationSection) -> GenerationConfig:
+    """Every knob set: what is left open is taken from the model's own generation settings."""
+    sampling = {}
+    if generation.do_sample:
+        sampling = {"temperature": generation.temperature, "top_p": generation.top_p, "top_k": 0}
+    return GenerationConfig(
+        max_new_tokens=generation.max_new_tokens,
+        do_sample=generation.do_sample,
+        num_beams=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        eos_token_id=sorted({renderer.stop_id, renderer.tokenizer.eos_token_id}),
+        pad_token_id=renderer.pad_id,
+        **sampling,
+    )

@@ -1,0 +1,255 @@
+"""Where a model's files are: every name a recipe may give becomes a local folder.
+
+An alias, a hub id, a local folder, a `.gguf` file and `run:NAME` all end as a folder with a
+`config.json`, so whatever is wrong with a model is found and explained in one way. No weights
+are opened here, and no torch is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from luthier import packaged
+from luthier.artifacts import TrainSummary
+from luthier.console import console, say
+from luthier.errors import ModelError, nearest
+from luthier.recipe import ModelSection
+from luthier.run import Run
+
+RUN_PREFIX = "run:"
+Part = Literal["config", "tokenizer", "weights"]
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A short name for a model."""
+
+    hub: str | None
+    """Hub id; null: the model that comes in a Python package (`packaged.py`)."""
+    describe: str
+
+
+ALIASES: dict[str, Alias] = {
+    packaged.NAME: Alias(None, "135 M parameters, chat, Apache-2.0; from the Python package index"),
+    "smollm2-360m-instruct": Alias(
+        "HuggingFaceTB/SmolLM2-360M-Instruct", "360 M parameters, chat, Apache-2.0"
+    ),
+    "smollm2-1.7b-instruct": Alias(
+        "HuggingFaceTB/SmolLM2-1.7B-Instruct", "1.7 B parameters, chat, Apache-2.0"
+    ),
+    "qwen2.5-0.5b-instruct": Alias(
+        "Qwen/Qwen2.5-0.5B-Instruct", "0.5 B parameters, chat, Apache-2.0"
+    ),
+    "qwen2.5-1.5b-instruct": Alias(
+        "Qwen/Qwen2.5-1.5B-Instruct", "1.5 B parameters, chat, Apache-2.0"
+    ),
+    "qwen2.5-7b-instruct": Alias("Qwen/Qwen2.5-7B-Instruct", "7.6 B parameters, chat, Apache-2.0"),
+    "llama2-7b": Alias("meta-llama/Llama-2-7b-hf", "6.7 B parameters, gated, Llama 2 licence"),
+    "llama2-7b-chat": Alias(
+        "meta-llama/Llama-2-7b-chat-hf", "6.7 B parameters, chat, gated, Llama 2 licence"
+    ),
+    "mistral-7b": Alias("mistralai/Mistral-7B-v0.3", "7.2 B parameters, Apache-2.0"),
+}
+
+_CONFIG = ["config.json", "generation_config.json"]
+_TOKENIZER = [
+    *_CONFIG, "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*",
+    "merges.txt", "*.jinja", "*.model",
+]  # fmt: skip
+_FILES: dict[Part, list[str]] = {
+    "config": _CONFIG,
+    "tokenizer": _TOKENIZER,
+    "weights": [*_TOKENIZER, "*.safetensors", "*.safetensors.index.json"],
+}
+
+
+def locate(section: ModelSection, runs: Path, part: Part) -> Path:
+    """Find (and fetch, where it is not here) a part of a model.
+
+    Args:
+        section: the recipe's model.
+        runs: where `run:NAME` is looked up; of a run that trained an adapter, its base is found.
+        part: only what this needs is fetched.
+
+    Returns:
+        A local folder that has a readable `config.json`.
+
+    Raises:
+        ModelError: there is no such model, it cannot be fetched, or it wants to run its own code.
+    """
+    folder = _folder(section, runs, part)
+    _check_config(section, folder)
+    if part == "weights":
+        _check_safetensors(folder)
+    return folder
+
+
+def published_name(section: ModelSection) -> str:
+    """What others would call the model: the hub id of an alias, else the name in the recipe."""
+    alias = ALIASES.get(section.name)
+    return (alias and alias.hub) or section.name
+
+
+def _folder(section: ModelSection, runs: Path, part: Part) -> Path:
+    name = section.name
+    if name.startswith(RUN_PREFIX):
+        run = Run.open(name.removeprefix(RUN_PREFIX), runs)
+        run.require("train")
+        summary, base = TrainSummary.load(run), run.recipe.model
+        if summary.kind == "full":
+            return run.path / summary.weights
+        if base.name == f"{RUN_PREFIX}{run.name}":
+            raise ModelError(f"{run.path}: the run names itself as its model.")
+        return _folder(base, runs, part)
+    if name in ALIASES:
+        hub = ALIASES[name].hub
+        return packaged.install() if hub is None else _snapshot(hub, section, part)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.suffix == ".gguf" and path.is_file():
+        return packaged.open_gguf(path)
+    if path.is_file():
+        raise ModelError(f"model: {path} is a file; expected a folder, or a .gguf file.")
+    if path.suffix == ".gguf" or name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        siblings = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise ModelError(f"model: there is no folder {path}.{nearest(str(path), siblings)}")
+    if "/" not in name and nearest(name, ALIASES):
+        raise ModelError(
+            f"model: unknown model '{name}'.{nearest(name, ALIASES)} "
+            f"Aliases: {', '.join(ALIASES)}. A hub id or a local folder will do, too."
+        )
+    return _snapshot(name, section, part)
+
+
+# --- the hub -----------------------------------------------------------------------------------
+
+
+def _snapshot(hub: str, section: ModelSection, part: Part) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    options: dict[str, Any] = {
+        "revision": section.revision,
+        "allow_patterns": [*_FILES[part], *(["*.py"] if section.trust_remote_code else [])],
+        "ignore_patterns": ["*/*"],
+    }
+    with _hub_explained(hub, section.revision):
+        if part == "weights":
+            try:
+                snapshot_download(hub, local_files_only=True, **options)
+            except LocalEntryNotFoundError:
+                say(f"{hub}: fetching from the hub; this happens once")
+        with _hub_bars(shown=console.is_terminal):
+            return Path(snapshot_download(hub, **options))
+
+
+@contextlib.contextmanager
+def _hub_bars(*, shown: bool) -> Iterator[None]:
+    """The hub's own progress bars; elsewhere they are switched off (see `model.py`)."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
+
+    (enable_progress_bars if shown else disable_progress_bars)()
+    try:
+        yield
+    finally:
+        disable_progress_bars()
+
+
+@contextlib.contextmanager
+def _hub_explained(hub: str, revision: str | None) -> Iterator[None]:
+    from huggingface_hub import errors
+
+    # Of whichever HTTP library the hub's client is built on.
+    transport: type[Exception] = getattr(errors, "HTTPError", OSError)
+    hubs = [alias.hub for alias in ALIASES.values() if alias.hub]
+    try:
+        yield
+    except errors.GatedRepoError:
+        raise ModelError(
+            f"model: '{hub}' is gated. Accept its licence at https://huggingface.co/{hub}, then "
+            "log in with `hf auth login`."
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise ModelError(f"model: '{hub}' has no revision '{revision}'.") from None
+    except errors.RepositoryNotFoundError:
+        raise ModelError(
+            f"model: the hub knows no model '{hub}' (or it is private, and `hf auth login` would "
+            f"help).{nearest(hub, hubs)} Aliases: {', '.join(ALIASES)}."
+        ) from None
+    except errors.HFValidationError:
+        raise ModelError(
+            f"model: '{hub}' is neither an alias nor a folder nor a hub id."
+            f"{nearest(hub, [*ALIASES, *hubs])} Aliases: {', '.join(ALIASES)}."
+        ) from None
+    except (transport, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None and error.filename:
+            reason = f"{error.filename}: {error.strerror}"
+        else:
+            reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        raise ModelError(
+            f"model: '{hub}' is no alias and no local folder, and cannot be fetched from the hub: "
+            f"{reason}. Check the name, the network, the proxy (HTTPS_PROXY) and HF_HUB_OFFLINE, "
+            f"or give a local folder; '{packaged.NAME}' needs only a Python package index."
+        ) from None
+
+
+# --- what is in the folder ---------------------------------------------------------------------
+
+
+def _check_config(section: ModelSection, folder: Path) -> None:
+    path = folder / "config.json"
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(_no_config(folder)) from None
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path}: not valid JSON: {error}. Fetch the model anew.") from None
+    if not isinstance(settings, dict) or "model_type" not in settings:
+        raise ModelError(f"{path}: no 'model_type', so it is not a transformers model.")
+    code = settings.get("auto_map")
+    if code and not section.trust_remote_code:
+        raise ModelError(
+            f"model: '{section.name}' wants to run Python code from its repository (auto_map in "
+            "config.json). luthier does not, unless the recipe says model.trust_remote_code: true "
+            "and pins model.revision to a commit you have read."
+        )
+    if elsewhere := [str(v) for v in (code or {}).values() if "--" in str(v)]:
+        raise ModelError(
+            f"model: '{section.name}' wants to run code of another repository "
+            f"({elsewhere[0].partition('--')[0]}), which model.revision does not pin. Use a model "
+            "that carries its own code."
+        )
+
+
+def _no_config(folder: Path) -> str:
+    if (folder / "adapter_config.json").is_file():
+        return (
+            f"model: {folder} is an adapter, not a model. Name the run it comes from as "
+            "'run:NAME', or a merged export of it."
+        )
+    if gguf := sorted(folder.glob("*.gguf")):
+        return f"model: {folder} has no config.json. Name the GGUF file itself: {gguf[0]}"
+    return f"model: {folder} has no config.json, so it is not a transformers model."
+
+
+def _check_safetensors(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(p.name for kind in ("*.bin", "*.pt", "*.pth") for p in folder.glob(kind))
+    if pickles:
+        raise ModelError(
+            f"{folder} has its weights only as {pickles[0]}, a pickle. Opening a pickle runs "
+            "whatever code is in it, so luthier does not. If you trust the file, convert it once: "
+            "python -c \"from transformers import AutoModelForCausalLM as M; "
+            f"M.from_pretrained('{folder}', use_safetensors=False).save_pretrained('{folder}')\""
+        )
+    raise ModelError(
+        f"{folder} holds no weights (*.safetensors). From the hub: either its weights are pickles, "
+        "which luthier does not open, or they could not be fetched."
+    )

@@ -1,0 +1,299 @@
+"""`ls`, `show`, `diff` and the tables other commands print: looking, never changing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from luthier.artifacts import DataStats, Evaluation, Plan, TrainSummary, load_examples
+from luthier.console import console, duration, say, size, table
+from luthier.errors import LuthierError, unknown
+from luthier.registry import Registry
+from luthier.run import RUNS, STAGES, Run, list_runs
+
+REGISTRIES = {
+    "baselines": "luthier.evaluation.baselines",
+    "checks": "luthier.planning.checks",
+    "exporters": "luthier.shipping.exporters",
+    "filters": "luthier.data.filters",
+    "formats": "luthier.data.formats",
+    "metrics": "luthier.evaluation.metrics",
+}
+OTHERS = ("models", "runs", "starters", "templates")
+
+
+# --- ls ----------------------------------------------------------------------------------------
+
+
+def list_things(what: str, runs: Path) -> list[dict[str, Any]]:
+    """List the members of a kind and print them.
+
+    Raises:
+        LuthierError: no such kind.
+    """
+    if what == "runs":
+        found = [_run_line(run) for run in list_runs(runs)]
+    elif what in REGISTRIES:
+        members = Registry(what.removesuffix("s"), REGISTRIES[what])
+        found = [{"name": n, "describe": members.describe(n)} for n in members.names()]
+    elif what == "models":
+        from luthier.model import ALIASES
+
+        found = [
+            {"name": name, "describe": alias.describe, "hub": alias.hub or ""}
+            for name, alias in ALIASES.items()
+        ]
+    elif what == "templates":
+        from luthier.data.template import load_template, template_names
+
+        found = [
+            {"name": n, "describe": load_template(n, Path()).description} for n in template_names()
+        ]
+    elif what == "starters":
+        from luthier.starters import names
+
+        found = [{"name": n} for n in names()]
+    else:
+        raise LuthierError(unknown("kind of thing", what, [*REGISTRIES, *OTHERS]))
+    if found:
+        table(what, list(found[0]), [[str(v) for v in line.values()] for line in found])
+    else:
+        say(f"no {what}" + (f" in {runs}/; make one with `luthier run`" if what == "runs" else ""))
+    return found
+
+
+def _run_line(run: Run) -> dict[str, Any]:
+    done = [stage for stage in STAGES if run.is_done(stage)]
+    line: dict[str, Any] = {
+        "name": run.name, "model": run.recipe.model.name, "done": done[-1] if done else "nothing"
+    }  # fmt: skip
+    metric = value = ""
+    if run.is_done("evaluate"):
+        found = Evaluation.load(run)
+        metric, value = found.main_metric, f"{found.systems[0].metrics[found.main_metric].value:.3f}"
+    return line | {"metric": metric, "value": value}
+
+
+# --- show --------------------------------------------------------------------------------------
+
+
+def show_run(run: Run) -> dict[str, Any]:
+    """Print what a run is and how far it is."""
+    recipe = run.recipe
+    say(f"{run.path}: {recipe.task.kind} with {recipe.model.name}, seed {recipe.seed}", "bold")
+    shown: dict[str, Any] = {"run": str(run.path), "recipe": recipe.resolved()}
+    stages = {s: duration(run.seconds(s)) if run.is_done(s) else "not yet" for s in STAGES}
+    table("stages", ["stage", "took"], [[s, t] for s, t in stages.items()])
+    if run.is_done("data"):
+        shown["data"] = show_data(run)
+    if run.is_done("train"):
+        summary = TrainSummary.load(run)
+        shown["train"] = summary.model_dump(mode="json")
+        say(
+            f"trained {summary.steps} steps in {duration(summary.seconds)}, peak "
+            f"{size(summary.peak_bytes)}, weights in {run.path / summary.weights}"
+        )
+    if run.is_done("evaluate"):
+        shown["evaluation"] = show_run_evaluation(run)
+    return shown
+
+
+def show_data(run: Run) -> dict[str, Any]:
+    """Print what the data stage made."""
+    stats = DataStats.load(run)
+    rows = []
+    for split, found in stats.splits.items():
+        labels = ", ".join(f"{label} {count}" for label, count in found.labels.items())
+        tokens = f"{found.tokens.median} ({found.tokens.max})"
+        rows.append([split, f"{found.rows:,}", tokens, labels])
+    table("data", ["split", "rows", "tokens median (max)", "labels"], rows)
+    for reason, count in stats.rows_rejected.items():
+        say(f"rejected {count}: {reason}")
+    if stats.rows_rejected:
+        say(f"rejected rows: {run.path / stats.rejects_file}", style="dim")
+    return stats.model_dump(mode="json")
+
+
+def show_plan(run: Run) -> dict[str, Any]:
+    """Print the plan."""
+    plan = Plan.load(run)
+    table(
+        f"memory: {size(plan.total_bytes)} of {size(plan.available_bytes)} on {plan.device}"
+        + ("" if plan.fits else "  DOES NOT FIT"),
+        ["part", "bytes", "how"],
+        [[p.part, size(p.bytes), p.how] for p in plan.memory],
+    )
+    rows = [[d.key, str(d.value), d.why] for d in plan.decisions]
+    table("decided for you", ["key", "value", "why"], rows)
+    took = "" if plan.seconds is None else f", about {duration(plan.seconds)}"
+    say(
+        f"{plan.total_steps:,} optimizer steps over {plan.train_rows:,} rows, "
+        f"{plan.tokens_per_epoch:,} tokens an epoch, precision {plan.precision}, "
+        f"{plan.trainable_parameters:,} of {plan.total_parameters:,} parameters{took}"
+    )
+    styles = {"error": "red", "warning": "yellow", "note": ""}
+    for finding in plan.findings:
+        said = f"{finding.severity}: {finding.what} {finding.why} {finding.fix} [{finding.check}]"
+        say(said, style=styles[finding.severity])
+    return plan.model_dump(mode="json")
+
+
+def show_run_evaluation(run: Run) -> dict[str, Any]:
+    """Print the evaluation of a run."""
+    return show_evaluation(Evaluation.load(run))
+
+
+def show_evaluation(found: Evaluation) -> dict[str, Any]:
+    """Print systems against each other, slices, and what a reader must not miss."""
+    metrics = list(found.systems[0].metrics)
+    rows = []
+    for system in found.systems:
+        cells = []
+        for metric in metrics:
+            estimate = system.metrics.get(metric)
+            cells.append("" if estimate is None else _interval(estimate))
+        rows.append([system.name, *cells, f"{system.seconds:.0f} s"])
+    table(f"{found.rows} test rows, 95 % intervals", ["system", *metrics, "took"], rows)
+    if found.slices:
+        slices = [[name, *(_interval(v) for v in values.values())]
+                  for name, values in found.slices.items()]  # fmt: skip
+        columns = list(next(iter(found.slices.values())))
+        table("slices of the tuned model", ["slice", *columns], slices)
+    if found.calibration:
+        c = found.calibration
+        say(
+            f"calibration: temperature {c.temperature:.2f}; expected calibration error "
+            f"{c.before['ece']:.3f} -> {c.after['ece']:.3f} "
+            f"(noise floor {c.after['ece_noise_floor']:.3f})"
+        )
+    for note in found.notes:
+        say(note, style="yellow")
+    return found.model_dump(mode="json")
+
+
+def _interval(estimate: Any) -> str:
+    value = f"{estimate.value:.3f}" if estimate.value % 1 or estimate.low is not None else (
+        f"{estimate.value:g}"
+    )  # fmt: skip
+    return value if estimate.low is None else f"{value} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def show_tokens(run: Run, rows: int, runs: Path = RUNS) -> dict[str, Any]:
+    """Print training rows token by token: trained ones in colour, the others dim."""
+    from luthier.chat import Renderer
+    from luthier.model import open_tokenizer
+
+    run.require("data")
+    recipe = run.recipe
+    tokenizer = open_tokenizer(recipe.model, runs)
+    renderer = Renderer(tokenizer, recipe.train.train_on)
+    shown = []
+    for example in load_examples(run, "train")[:rows]:
+        rendered = renderer.render(example)
+        pieces = _pieces(tokenizer, rendered.input_ids)
+        say(f"\n{example.origin}  {len(pieces)} tokens, {sum(rendered.trained)} trained", "bold")
+        line = Text()
+        for piece, trained in zip(pieces, rendered.trained, strict=True):
+            visible = piece.replace("\n", "⏎\n")
+            line.append(visible, style="black on green" if trained else "dim")
+            line.append("·" if not visible.endswith("\n") else "", style="bright_black")
+        console.print(line)
+        shown.append(
+            {
+                "origin": str(example.origin),
+                "tokens": [
+                    {"id": i, "text": p, "trained": t}
+                    for i, p, t in zip(rendered.input_ids, pieces, rendered.trained, strict=True)
+                ],
+            }
+        )
+    say("\nmarked: trained; dim: only read. Every answer ends with its stop token.")
+    return {"run": str(run.path), "rows": shown}
+
+
+def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:
+    """The text of each token; one that is part of a character shows the replacement sign."""
+    return [tokenizer.decode([i]) for i in ids]
+
+
+def show_doctor() -> dict[str, Any]:
+    """Print what `doctor` found."""
+    from luthier.doctor import diagnose
+
+    found = diagnose()
+    rows = [
+        [section, key, str(value)]
+        for section, values in found.items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+    ]
+    table("this machine", ["", "what", "found"], rows)
+    for problem in found["problems"]:
+        say(f"problem: {' '.join(str(v) for v in problem.values())}", style="red")
+    if not found["problems"]:
+        say("no known problem", style="green")
+    return found
+
+
+# --- diff --------------------------------------------------------------------------------------
+
+
+def diff(first: Run, second: Run) -> dict[str, Any]:
+    """Print what differs between two runs: settings, versions, data, results."""
+    settings = _differences(first.recipe.resolved(), second.recipe.resolved())
+    versions = _differences(first.read_json("lock.json"), second.read_json("lock.json"))
+    versions = {k: v for k, v in versions.items() if not k.endswith("sha256")}
+    for title, found in (("settings", settings), ("versions", versions)):
+        rows = [[k, str(a), str(b)] for k, (a, b) in found.items()]
+        if rows:
+            table(title, ["key", first.name, second.name], rows)
+        else:
+            say(f"{title}: equal")
+    same_data: bool | None = None
+    if first.is_done("data") and second.is_done("data"):
+        same_data = first.digest("data") == second.digest("data")
+        say(f"data: {'equal' if same_data else 'different'}")
+    metrics: dict[str, Any] = {}
+    if first.is_done("evaluate") and second.is_done("evaluate"):
+        one, two = (Evaluation.load(run).systems[0].metrics for run in (first, second))
+        metrics = {
+            m: {"first": one[m].value, "second": two[m].value,
+                "difference": two[m].value - one[m].value}
+            for m in one if m in two
+        }  # fmt: skip
+        rows = [
+            [m, _interval(one[m]), _interval(two[m]), f"{v['difference']:+.3f}"]
+            for m, v in metrics.items()
+        ]
+        table("results of the tuned models", ["metric", first.name, second.name, "change"], rows)
+        if not same_data:
+            say("the test rows differ: the results cannot be compared directly", style="yellow")
+    return {
+        "settings": {k: list(v) for k, v in settings.items()},
+        "versions": {k: list(v) for k, v in versions.items()},
+        "same_data": same_data,
+        "metrics": metrics,
+    }
+
+
+def _differences(first: Any, second: Any) -> dict[str, tuple[Any, Any]]:
+    one, two = dict(_leaves(first, "")), dict(_leaves(second, ""))
+    return {
+        key: (one.get(key), two.get(key))
+        for key in sorted(one.keys() | two.keys())
+        if one.get(key) != two.get(key)
+    }
+
+
+def _leaves(value: Any, at: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves(item, f"{at}.{key}" if at else str(key))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{at}.{index}")
+    else:
+        yield at, value

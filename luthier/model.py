@@ -1,0 +1,386 @@
+"""The only place weights are opened: load, quantize, attach and merge adapters, look inside.
+
+Which folder a model's name stands for is `locate.py`'s business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+import transformers
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from luthier.artifacts import Plan, TrainSummary
+from luthier.console import say
+from luthier.errors import MissingExtra, ModelError, RunError, nearest
+from luthier.locate import ALIASES, RUN_PREFIX, locate, published_name
+from luthier.recipe import ModelSection
+from luthier.run import RUNS, Run, atomic_write
+from luthier.training.config import LoraSection, QuantizationSection
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+Precision = Literal["float32", "frozen_bf16", "bf16_autocast", "fp16_autocast"]
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+# --- opening -----------------------------------------------------------------------------------
+
+
+def open_config(section: ModelSection, runs: Path = RUNS) -> Any:
+    """Read the model's configuration; no weights are fetched or opened.
+
+    Returns:
+        A `transformers.PretrainedConfig`.
+
+    Raises:
+        ModelError: the model cannot be found, fetched or understood.
+    """
+    return _config(section, locate(section, runs, "config"))
+
+
+def open_model(
+    section: ModelSection,
+    *,
+    runs: Path = RUNS,
+    precision: Precision = "float32",
+    quantization: QuantizationSection | None = None,
+    attn_implementation: str = "sdpa",
+    adapter: Path | None = None,
+    trainable: bool = False,
+) -> Any:
+    """Open a causal language model, in eval mode.
+
+    An unquantized model is left on the CPU; a quantized one is put where it will run.
+
+    Args:
+        section: which model.
+        runs: where `run:NAME` is looked up.
+        precision: `frozen_bf16` computes products with frozen decoder weights in bfloat16; with
+            all others the weights are fp32 (see `autocast`).
+        quantization: a frozen base in 8 or 4 bits.
+        attn_implementation: as in transformers.
+        adapter: folder of a saved adapter to put on top.
+        trainable: leave the parameters (of the adapter, where there is one) trainable.
+
+    Returns:
+        A `transformers.PreTrainedModel`, or a `peft.PeftModel` with an adapter.
+
+    Raises:
+        ModelError: the model cannot be found, fetched, verified or opened.
+    """
+    if section.name.startswith(RUN_PREFIX):
+        model = _open_run_as_base(section, runs, quantization, attn_implementation)
+    else:
+        folder = locate(section, runs, "weights")
+        model = _load(section, folder, quantization, attn_implementation)
+    model.name_or_path = published_name(section)
+    if not (trainable and adapter is None and quantization is None):
+        model.requires_grad_(False)
+    if adapter is not None:
+        model = _load_adapter(model, adapter, trainable)
+    if precision == "frozen_bf16":
+        _compute_frozen_products_in_bf16(model)
+    return model.eval()
+
+
+def trained_model(run: Run, *, runs: Path | None = None, base: bool = False) -> tuple[Any, Any]:
+    """Open the model that a run trained, as it was trained, on the accelerator if there is one.
+
+    Args:
+        run: a run whose train stage has finished (with `base`, whose plan stage has).
+        runs: where `run:NAME` is looked up; null: beside the run.
+        base: leave out what was learned: the model the run started from, opened the same way.
+
+    Returns:
+        (model in eval mode, tokenizer).
+    """
+    recipe, runs = run.recipe, runs or run.path.parent
+    section = recipe.model
+    tokenizer = open_tokenizer(section, runs)
+    options: dict[str, Any] = {
+        "runs": runs,
+        "precision": Plan.load(run).precision,
+        "quantization": recipe.train.quantization,
+        "attn_implementation": recipe.train.attn_implementation,
+    }
+    if not base:
+        summary = TrainSummary.load(run)
+        weights = run.path / summary.weights
+        if summary.kind == "adapter":
+            options["adapter"] = weights
+        else:
+            section = ModelSection(name=str(weights.resolve()))
+    model = open_model(section, **options)
+    if torch.accelerator.is_available() and recipe.train.quantization is None:
+        model = model.to(torch.accelerator.current_accelerator())
+    return model, tokenizer
+
+
+def merge(run: Run, *, runs: Path | None = None, attn_implementation: str = "sdpa") -> Any:
+    """Make one plain fp32 model of what a run trained.
+
+    The adapter is added to the base in full precision, also where the run trained on a quantized
+    base or computed frozen products in bf16.
+
+    Args:
+        run: a run whose train stage has finished.
+        runs: where `run:NAME` is looked up; null: beside the run.
+        attn_implementation: as in transformers.
+
+    Returns:
+        A `transformers.PreTrainedModel` on the CPU, in eval mode, without peft or gradients.
+    """
+    summary, runs = TrainSummary.load(run), runs or run.path.parent
+    weights = run.path / summary.weights
+    if summary.kind == "full":
+        section = ModelSection(name=str(weights.resolve()))
+        return open_model(section, attn_implementation=attn_implementation)
+    model = open_model(
+        run.recipe.model, runs=runs, adapter=weights, attn_implementation=attn_implementation
+    )
+    merged = model.merge_and_unload(safe_merge=True)
+    return merged.requires_grad_(False).eval()
+
+
+def _open_run_as_base(
+    section: ModelSection,
+    runs: Path,
+    quantization: QuantizationSection | None,
+    attn_implementation: str,
+) -> Any:
+    locate(section, runs, "config")
+    run = Run.open(section.name.removeprefix(RUN_PREFIX), runs)
+    model = merge(run, runs=runs, attn_implementation=attn_implementation).requires_grad_(True)
+    if quantization is None:
+        return model
+    with tempfile.TemporaryDirectory() as folder:  # bitsandbytes quantizes while it loads
+        save_full(model, open_tokenizer(section, runs), Path(folder))
+        return _load(section, Path(folder), quantization, attn_implementation)
+
+
+# --- loading -----------------------------------------------------------------------------------
+
+
+def _load(
+    section: ModelSection,
+    folder: Path,
+    quantization: QuantizationSection | None,
+    attn_implementation: str,
+) -> Any:
+    options: dict[str, Any] = {}
+    if quantization is not None:
+        options["quantization_config"] = _bitsandbytes(quantization)
+        cuda = torch.cuda.is_available()
+        options["device_map"] = {"": torch.cuda.current_device() if cuda else "cpu"}
+    with _explained(section, folder, "the model cannot be opened"):
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            attn_implementation=attn_implementation,
+            use_safetensors=True,
+            trust_remote_code=section.trust_remote_code,
+            output_loading_info=True,
+            **options,
+        )
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"{folder}: the weights lack {len(missing)} tensors that {type(model).__name__} "
+            f"needs, e.g. {missing[0]}; they would be random. Fetch or export the model anew."
+        )
+    if unused := sorted(info["unexpected_keys"]):
+        say(f"{section.name}: {len(unused)} tensors are of no use to a causal language model and "
+            f"are left out, e.g. {unused[0]}", "yellow")  # fmt: skip
+    if attn_implementation != "flash_attention_2":  # has no CPU kernels to look with
+        _check_forward(model, section.name)
+    return model
+
+
+def _check_forward(model: Any, name: str) -> None:
+    """Run two short rows: `logits` must equal the model's own, and no token may see later ones."""
+    seen: list[Tensor] = []
+    decoder = model.get_decoder()
+    hook = decoder.register_forward_hook(lambda _m, _i, out: seen.append(out.last_hidden_state))
+    ids = torch.tensor([[1, 2, 3], [1, 2, 4]], device=model.device)
+    try:
+        with torch.inference_mode():
+            own = model(input_ids=ids, use_cache=False).logits.float()
+            ours = logits(model, seen[0]).float() if seen else own[:0]
+    finally:
+        hook.remove()
+    if own.shape != ours.shape or not torch.allclose(own, ours, rtol=1e-3, atol=1e-3):
+        raise ModelError(
+            f"model '{name}': {type(model).__name__} computes its logits in a way that luthier "
+            "does not know. Use another model."
+        )
+    spread = own.std().clamp(min=1e-6)
+    if (own[0, :2] - own[1, :2]).abs().max() > 0.5 * spread:
+        raise ModelError(
+            f"model '{name}': {type(model).__name__} lets a token see the ones after it, so it "
+            "cannot generate text. Use a causal language model."
+        )
+
+
+def _config(section: ModelSection, folder: Path) -> Any:
+    with _explained(section, folder, "config.json cannot be understood"):
+        return transformers.AutoConfig.from_pretrained(
+            folder, trust_remote_code=section.trust_remote_code
+        )
+
+
+def _bitsandbytes(quantization: QuantizationSection) -> Any:
+    try:
+        with _without_warnings():
+            import bitsandbytes  # noqa: F401
+    except ImportError:
+        raise MissingExtra("train.quantization", "bnb") from None
+    return transformers.BitsAndBytesConfig(**quantization.model_dump())
+
+
+# --- precision ---------------------------------------------------------------------------------
+
+
+class _FrozenProduct(torch.autograd.Function):
+    """x @ W.T with a frozen bf16 W, for x of any float dtype; no gradient for W is computed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return F.linear(x.to(weight.dtype), weight).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        return (grads[0].to(weight.dtype) @ weight).to(grads[0].dtype), None
+
+
+class _FrozenLinear(nn.Linear):
+    """A linear layer that computes in bf16 while its weight is frozen.
+
+    The weight is rounded at the first use, so adapters that start from it (PiSSA, DoRA) see fp32.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight.requires_grad:
+            return super().forward(x)
+        if self.weight.dtype != torch.bfloat16:
+            self.weight.data = self.weight.data.to(torch.bfloat16)
+        product: Tensor = _FrozenProduct.apply(x, self.weight)
+        return product if self.bias is None else product + self.bias
+
+
+def _compute_frozen_products_in_bf16(model: Any) -> None:
+    head = model.get_output_embeddings()
+    for module in model.modules():
+        # Exactly nn.Linear: quantized layers derive from it and have arithmetic of their own.
+        if type(module) is nn.Linear and module is not head and not module.weight.requires_grad:
+            module.__class__ = _FrozenLinear
+
+
+def autocast(precision: Precision, device_type: str) -> contextlib.AbstractContextManager[Any]:
+    """The autocast context a precision asks for around forward and loss; else one without effect.
+
+    Args:
+        precision: what the plan decided.
+        device_type: `cpu`, `cuda`, `mps`.
+    """
+    dtypes = {"bf16_autocast": torch.bfloat16, "fp16_autocast": torch.float16}
+    if precision not in dtypes:
+        return contextlib.nullcontext()
+    return torch.autocast(device_type, dtype=dtypes[precision])
+
+
+# --- looking inside ----------------------------------------------------------------------------
+
+
+def hidden_states(model: Any, **inputs: Any) -> Tensor:
+    """Run the decoder without the LM head.
+
+    Args:
+        model: plain or with an adapter.
+        inputs: `input_ids` (batch, seq) or `inputs_embeds`, `attention_mask`, `position_ids`,
+            `past_key_values` (a cache, extended in place).
+
+    Returns:
+        What the LM head would be given: (batch, seq, hidden).
+    """
+    inputs.setdefault("use_cache", inputs.get("past_key_values") is not None)
+    states: Tensor = _plain(model).get_decoder()(**inputs).last_hidden_state
+    return states
+
+
+def lm_head(model: Any) -> Tensor:
+    """Weight of the LM head: (vocabulary, hidden). `logits` also knows bias and scaling."""
+    weight: Tensor = _plain(model).get_output_embeddings().weight
+    return weight
+
+
+def logits(model: Any, hidden: Tensor) -> Tensor:
+    """Apply the LM head as the architecture does: with its bias, scaling and soft capping.
+
+    Args:
+        model: plain or with an adapter.
+        hidden: (..., hidden), from `hidden_states`.
+
+    Returns:
+        (..., vocabulary), in the dtype of `hidden`.
+    """
+    plain = _plain(model)
+    config = plain.config.get_text_config()
+    out: Tensor = plain.get_output_embeddings()(hidden)
+    if scale := getattr(config, "logit_scale", None):  # Cohere
+        out = out * scale
+    if divisor := getattr(config, "logits_scaling", None):  # Granite
+        out = out / divisor
+    if multiplier := getattr(config, "lm_head_multiplier", None):  # Falcon-H1
+        out = out * multiplier
+    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma 2, arXiv:2408.00118
+        out = torch.tanh(out / cap) * cap
+    return out
+
+
+def has_plain_cache(model: Any) -> bool:
+    """Whether all layers keep all keys and values: no sliding windows, no recurrent states."""
+    config = _plain(model).config
+    if config.is_encoder_decoder:
+        return False
+    layers = DynamicCache(config=config).layers
+    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Recompute each layer's activations in the backward pass instead of keeping them.
+
+    Chen et al. 2016, arXiv:1604.06174. Takes effect while the model is in training mode.
+
+    Raises:
+        ModelError: the architecture does not offer it.
+    """
+    try:
+        with _without_warnings():
+            _plain(model).gradient_checkpointing_enable({"use_reentrant": False})
+    except ValueError as error:
+        raise ModelError(f"train.gradient_checkpointing: {_first_line(error)}") from error
+
+
+def _plain(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

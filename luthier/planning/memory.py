@@ -1,0 +1,294 @@
+"""Peak memory of a training step, part by part, before any weight is fetched.
+
+Weights, adapters, gradients and optimizer state are counted from the model built without storage;
+activations come from a step traced the same way (`trace.py`). Two moments can be the peak: the
+start of the backward pass (activations and logits are alive) and the optimizer's step (all
+gradients are). The parts describe the higher of the two and add up to the total.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from luthier import model as models
+from luthier.artifacts import MemoryPart
+from luthier.errors import ModelError
+from luthier.hardware import Device, Precision
+from luthier.planning import optimizer_state
+from luthier.planning.trace import StepShape, trace_step
+from luthier.recipe import ModelSection
+from luthier.run import RUNS
+from luthier.training.config import QuantizationSection, TrainConfig
+
+LOGIT_CHUNK = 1024
+"""Trained tokens whose logits exist at the same time (`CHUNK` in training/loss.py)."""
+_NF4_BLOCK, _NESTED_BLOCK = 64, 256
+"""Weights per quantization constant, and constants per second-level one (QLoRA, arXiv:2305.14314,
+section 3; bitsandbytes' defaults)."""
+_CODEBOOK = 16 * 4
+_LIBRARIES: dict[Device, int] = {"cpu": 550_000_000, "cuda": 500_000_000, "mps": 500_000_000}
+"""Resident memory of Python with torch, transformers and peft; on a GPU, the CUDA context."""
+_KNOWN_CONFIGS = Path(__file__).with_name("known_configs.json")
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Peak memory of a recipe on a device."""
+
+    parts: tuple[MemoryPart, ...]
+    total_parameters: int
+    """Of the model, without adapters."""
+    trainable_parameters: int
+    pageable: int
+    """Bytes of optimizer state that a GPU may move to main memory (paged optimizers)."""
+
+    @property
+    def total(self) -> int:
+        """Bytes at the peak."""
+        return sum(part.bytes for part in self.parts)
+
+    def part(self, name: str) -> int:
+        """Bytes of one part."""
+        return sum(part.bytes for part in self.parts if part.part == name)
+
+
+def open_config(section: ModelSection, runs: Path = RUNS) -> tuple[Any, str]:
+    """The model's configuration, from its files or, where the hub does not answer, as published.
+
+    Returns:
+        (a `transformers.PretrainedConfig`, a remark for the user or an empty string).
+
+    Raises:
+        ModelError: the model cannot be found and is not one of the known ones.
+    """
+    try:
+        return models.open_config(section, runs), ""
+    except ModelError:
+        alias = models.ALIASES.get(section.name)
+        known = json.loads(_KNOWN_CONFIGS.read_text(encoding="utf-8"))
+        settings = known.get((alias and alias.hub) or section.name)
+        if settings is None or section.revision:
+            raise
+    from transformers import AutoConfig
+
+    kind = settings.pop("model_type")
+    remark = f"{section.name} cannot be fetched now; planned from its published configuration"
+    return AutoConfig.for_model(kind, **settings), remark
+
+
+def estimate(
+    config: Any, train: TrainConfig, shape: StepShape, *, precision: Precision, device: Device
+) -> Footprint:
+    """Peak memory of one training step.
+
+    Args:
+        config: a `transformers.PretrainedConfig`.
+        train: the recipe's `train` section.
+        shape: the largest micro-batch.
+        precision: as chosen by `luthier.hardware.choose_precision`.
+        device: where training runs.
+    """
+    model = build_without_weights(config, train, precision)
+    accumulates = train.gradient_accumulation_steps > 1
+    traced = trace_step(model, shape, precision=precision, device=device, accumulates=accumulates)
+    parameters = list(model.parameters())
+    trained = [p for p in parameters if p.requires_grad]
+    shapes = [tuple(p.shape) for p in trained]
+    optimizer = optimizer_state.state_bytes(train, shapes)
+    parts = _weights(parameters, train)
+    how = f"{train.optim}: {optimizer_state.describe(train)}"
+    parts.append(MemoryPart(part="optimizer", bytes=optimizer, how=how))
+    parts += _moving(model, train, shape, traced, trained, device)
+    parts.append(
+        MemoryPart(part="libraries", bytes=_LIBRARIES[device], how="Python, torch, transformers")
+    )
+    adapters = [p for p in trained if train.lora is not None]
+    return Footprint(
+        parts=tuple(parts),
+        total_parameters=sum(p.numel() for p in parameters) - sum(p.numel() for p in adapters),
+        trainable_parameters=sum(p.numel() for p in trained),
+        pageable=optimizer_state.paged_bytes(train, shapes) if device == "cuda" else 0,
+    )
+
+
+def build_without_weights(config: Any, train: TrainConfig, precision: Precision) -> Any:
+    """The model as training will have it, on the meta device: shapes, no storage.
+
+    Parameters that will be quantized carry the attribute `quantized`.
+    """
+    from transformers import AutoModelForCausalLM
+
+    # Flash attention holds what the traced fused attention holds, and need not be installed.
+    attention = "eager" if train.attn_implementation == "eager" else "sdpa"
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, attn_implementation=attention
+        )
+        model.requires_grad_(train.lora is None)
+        if train.quantization is not None:
+            _mark_quantized(model, train.quantization)
+        if train.lora is not None:
+            # Adapters that start from the weights' SVD have no weights to start from here.
+            lora = train.lora.model_copy(update={"init_lora_weights": True})
+            # Quantized layers do their own arithmetic; see `_dequantized`.
+            own = "float32" if train.quantization is not None else precision
+            model = models.attach_adapter(model, lora, own)
+    if train.gradient_checkpointing:
+        models.checkpoint_activations(model)
+    return model.train()
+
+
+# --- what stays --------------------------------------------------------------------------------
+
+
+def _mark_quantized(model: Any, quantization: QuantizationSection) -> None:
+    """Mark the weights bitsandbytes would quantize: linear layers but the head and those skipped."""
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    head = model.get_output_embeddings()
+    skipped = quantization.llm_int8_skip_modules
+    for name, module in model.named_modules():
+        wanted = module is not head if skipped is None else should_convert_module(name, skipped)
+        if type(module) is nn.Linear and wanted:
+            module.weight.quantized = True
+            module.weight.keeps_input = quantization.load_in_8bit
+
+
+def _weights(parameters: Sequence[nn.Parameter], train: TrainConfig) -> list[MemoryPart]:
+    """The model's weights by format, and the adapters."""
+    quantized = [p for p in parameters if getattr(p, "quantized", False)]
+    adapters = [p for p in parameters if p.requires_grad] if train.lora is not None else []
+    apart = {id(p) for p in (*quantized, *adapters)}
+    plain = [p for p in parameters if id(p) not in apart]
+    by_size: dict[int, int] = {}
+    for p in plain:
+        by_size[p.element_size()] = by_size.get(p.element_size(), 0) + p.numel()
+    how = [f"{count:,} parameters x {size} B" for size, count in sorted(by_size.items())]
+    total = _bytes(plain)
+    parts = []
+    if quantized:
+        assert train.quantization is not None
+        stored, constants, words = _quantized_bytes(quantized, train.quantization)
+        total += stored
+        count = sum(p.numel() for p in quantized)
+        bits = 8 if train.quantization.load_in_8bit else 4
+        how.insert(0, f"{count:,} parameters x {bits} bits")
+        parts.append(MemoryPart(part="quantization constants", bytes=constants, how=words))
+    parts.insert(0, MemoryPart(part="weights", bytes=total, how=" + ".join(how)))
+    if adapters:
+        count = sum(p.numel() for p in adapters)
+        words = f"{count:,} parameters x 4 B"
+        parts.append(MemoryPart(part="adapters", bytes=_bytes(adapters), how=words))
+    return parts
+
+
+def _quantized_bytes(
+    weights: Sequence[nn.Parameter], quantization: QuantizationSection
+) -> tuple[int, int, str]:
+    """(bytes of codes, bytes of constants, the constants in words)."""
+    if quantization.load_in_8bit:
+        rows = sum(p.shape[0] for p in weights)
+        return sum(p.numel() for p in weights), 4 * rows, f"4 B for each of {rows:,} rows"
+    codes = constants = 0
+    for p in weights:
+        blocks = math.ceil(p.numel() / _NF4_BLOCK)
+        codes += math.ceil(p.numel() / 2)
+        constants += _CODEBOOK
+        if quantization.bnb_4bit_use_double_quant:
+            constants += blocks + 4 * math.ceil(blocks / _NESTED_BLOCK) + 256 * 4 + 4
+        else:
+            constants += 4 * blocks
+    each = "8 bits, themselves quantized" if quantization.bnb_4bit_use_double_quant else "4 B"
+    return codes, constants, f"{each} for each block of {_NF4_BLOCK} weights"
+
+
+# --- what comes and goes -----------------------------------------------------------------------
+
+
+def _moving(
+    model: Any,
+    train: TrainConfig,
+    shape: StepShape,
+    traced: Any,
+    trained: Sequence[nn.Parameter],
+    device: Device,
+) -> list[MemoryPart]:
+    """Gradients, activations, logits and temporaries at the higher of the two peaks."""
+    gradients = _bytes(trained)
+    dequantized = _dequantized(model, train)
+    stepping = _step_temporaries(train, trained, device)
+    count = sum(p.numel() for p in trained)
+    if gradients + stepping > traced.peak + dequantized:
+        return [
+            MemoryPart(part="gradients", bytes=gradients, how=f"{count:,} parameters x 4 B"),
+            MemoryPart(
+                part="temporaries",
+                bytes=stepping,
+                how="of the optimizer's step, which is the peak: activations are freed by then",
+            ),
+        ]
+    head = models.lm_head(model)
+    # Late in the backward pass gradients have taken the place of activations.
+    activations = min(traced.activations, traced.peak - traced.gradients_at_peak)
+    rest = traced.peak - activations - traced.gradients_at_peak
+    # Log-probabilities, the gradient of the loss and that of the logits, in fp32.
+    logits = min(rest, 12 * shape.trained * head.shape[0])
+    lines = f"{shape.rows} x {shape.length} tokens"
+    if shape.prefix:
+        lines += f" after {shape.prefix} shared ones, run once"
+    checkpointed = "; one layer at a time, the others' inputs only"
+    return [
+        MemoryPart(
+            part="gradients",
+            bytes=traced.gradients_at_peak,
+            how=f"{count:,} parameters x 4 B = {gradients:,} B in all; so much at the peak",
+        ),
+        MemoryPart(
+            part="activations",
+            bytes=activations,
+            how=lines + (checkpointed if train.gradient_checkpointing else ""),
+        ),
+        MemoryPart(
+            part="logits",
+            bytes=logits,
+            how=f"{shape.trained:,} trained tokens x {head.shape[0]:,} words x 12 B",
+        ),
+        MemoryPart(
+            part="temporaries",
+            bytes=rest - logits + dequantized,
+            how="of the backward pass" + (", and one dequantized layer" if dequantized else ""),
+        ),
+    ]
+
+
+def _dequantized(model: Any, train: TrainConfig) -> int:
+    """Bytes of the largest quantized weight while it is multiplied with."""
+    if train.quantization is None:
+        return 0
+    sizes = [p.numel() for p in model.parameters() if getattr(p, "quantized", False)]
+    wide = train.quantization.load_in_4bit and (
+        train.quantization.bnb_4bit_compute_dtype == "float32"
+    )
+    return max(sizes, default=0) * (4 if wide else 2)
+
+
+def _step_temporaries(train: TrainConfig, trained: Sequence[nn.Parameter], device: Device) -> int:
+    """Bytes that the optimizer's step makes and frees again."""
+    if train.optim == "adamw_torch_fused" or optimizer_state.needs_bitsandbytes(train.optim):
+        return 0
+    if device == "cuda" and train.optim != "adafactor":
+        # torch's default there handles all tensors at once ("foreach").
+        return _bytes(trained)
+    return 2 * max((p.numel() * 4 for p in trained), default=0)
+
+
+def _bytes(parameters: Sequence[nn.Parameter]) -> int:
+    return sum(p.numel() * p.element_size() for p in parameters)

@@ -1,0 +1,257 @@
+"""A training step without numbers: every tensor has its shape and no storage ("meta").
+
+Running the real model this way and adding up what is alive counts activations exactly, for any
+architecture and any mix of adapters, dropout and checkpointing, where formulas for one
+architecture would guess. It takes about a second and no memory to speak of.
+
+What the real step does and a step on meta tensors would not is put in its place here: the fused
+attention (which never holds the (T, T) scores), autocast, dropout kernels, and 8-bit layers
+(which keep their input for the backward pass).
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from luthier import model as models
+from luthier.hardware import Precision
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """The largest micro-batch: what sets the peak."""
+
+    rows: int
+    length: int
+    """Tokens of the longest line, without the shared prefix."""
+    trained: int
+    """Tokens of the micro-batch whose logits exist at the same time."""
+    prefix: int = 0
+    """Tokens all lines start with, run once."""
+    packed: bool = False
+    """Lines hold several rows, kept apart by a (T, T) mask."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Bytes alive in a forward and backward pass, model and optimizer state aside."""
+
+    activations: int
+    """At the end of the decoder: what it keeps for the backward pass."""
+    peak: int
+    """The most at any moment, logits, gradients and temporaries included."""
+    gradients_at_peak: int
+    """Of these, gradients of parameters."""
+
+
+def trace_step(
+    model: Any, shape: StepShape, *, precision: Precision, device: str, accumulates: bool
+) -> Traced:
+    """Run one micro-batch forward and backward on meta tensors.
+
+    Args:
+        model: on the meta device, adapter attached, in training mode; its `.grad`s are set.
+        shape: the micro-batch.
+        precision: as in training.
+        device: where training will run; decides which kernels keep what.
+        accumulates: gradients of an earlier micro-batch are there already.
+    """
+    # Frozen weights may be rounded at their first use: let that happen unseen.
+    with _Kernels(precision, device), torch.no_grad():
+        _decode(model, StepShape(1, 2, 1))
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.grad = torch.empty_like(parameter) if accumulates else None
+    held = sum(p.numel() * p.element_size() for p in parameters) if accumulates else 0
+    meter = _Live(model, () if accumulates else parameters)
+    kernels = _Kernels(precision, device)
+    with kernels, _also_when_recomputing(model, kernels), meter:
+        hidden = _decode(model, shape)
+        activations = meter.live
+        loss = _loss(model, hidden, shape.trained)
+        del hidden
+        meter.in_backward = True
+        loss.backward()
+    for parameter in parameters:
+        parameter.grad = None
+    return Traced(activations, meter.peak + held, meter.gradients_at_peak + held)
+
+
+def _decode(model: Any, shape: StepShape) -> Tensor:
+    """The decoder over a micro-batch, as training runs it: (rows, length, hidden)."""
+    ids = torch.empty(shape.rows, shape.length, dtype=torch.int64, device="meta")
+    if shape.packed:
+        mask = torch.empty(shape.rows, 1, shape.length, shape.length, device="meta")
+        return models.hidden_states(model, input_ids=ids, attention_mask=mask, position_ids=ids)
+    if not shape.prefix:
+        return models.hidden_states(model, input_ids=ids)
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    prefix = torch.empty(1, shape.prefix, dtype=torch.int64, device="meta")
+    models.hidden_states(model, input_ids=prefix, past_key_values=cache)
+    for layer in cache.layers:
+        assert layer.keys is not None and layer.values is not None
+        layer.keys = layer.keys.expand(shape.rows, -1, -1, -1)
+        layer.values = layer.values.expand(shape.rows, -1, -1, -1)
+    return models.hidden_states(model, input_ids=ids, past_key_values=cache)
+
+
+def _loss(model: Any, hidden: Tensor, trained: int) -> Tensor:
+    """Cross-entropy over the logits of `trained` positions."""
+    flat = hidden.reshape(-1, hidden.shape[-1])
+    places = torch.empty(trained, dtype=torch.int64, device="meta")
+    logits = models.logits(model, flat[places]).float()
+    return F.cross_entropy(logits, places, reduction="sum")
+
+
+# --- counting ----------------------------------------------------------------------------------
+
+
+class _Live(TorchDispatchMode):
+    """Adds up the storages that operations make, until they are freed."""
+
+    def __init__(self, model: Any, parameters: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.live = self.peak = self.gradients_at_peak = 0
+        self.in_backward = False
+        self.parameters = parameters
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+        # Views of the weights come out of operations too.
+        for tensor in (*model.parameters(), *model.buffers()):
+            self._known.add(tensor.untyped_storage())
+            if tensor.grad is not None:
+                self._known.add(tensor.grad.untyped_storage())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_iter(out):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        if self.live > self.peak:
+            self.peak = self.live
+            if self.in_backward:
+                self.gradients_at_peak = sum(
+                    p.numel() * p.element_size() for p in self.parameters if p.grad is not None
+                )
+        return out
+
+    def _count(self, storage: Any) -> None:
+        if storage in self._known:
+            return
+        self._known.add(storage)
+        size = storage.nbytes()
+        self.live += size
+        weakref.finalize(storage, self._free, size)
+
+    def _free(self, size: int) -> None:
+        self.live -= size
+
+
+# --- standing in for the real kernels ----------------------------------------------------------
+
+
+_PRODUCTS = {F.linear: 2, torch.matmul: 2, torch.bmm: 2, torch.Tensor.matmul: 2}
+"""Functions that autocast runs in the low precision, and how many of their arguments it casts."""
+
+
+class _Kernels(TorchFunctionMode):
+    """Replaces functions whose meta versions keep other tensors than the real ones."""
+
+    def __init__(self, precision: Precision, device: str) -> None:
+        super().__init__()
+        dtypes = {"bf16_autocast": torch.bfloat16, "fp16_autocast": torch.float16}
+        self.low, self.device = dtypes.get(precision), device
+        self._cast: dict[int, Tensor] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.Tensor.__bool__ and args[0].is_meta:
+            # transformers asks whether position ids show packed rows; training says so itself.
+            return True
+        if func is F.scaled_dot_product_attention:
+            query, key, value = (self._lower(t) for t in args[:3])
+            return _FusedAttention.apply(query, key, value)
+        if func is F.dropout and self.device == "cuda":
+            rate, training = kwargs.get("p", 0.5), kwargs.get("training", True)
+            return torch.native_dropout(args[0], rate, training)[0]
+        if func is F.linear and getattr(args[1], "keeps_input", False):
+            return _KeepsInput.apply(*args[:2])
+        if self.low is not None and func in _PRODUCTS:
+            count = _PRODUCTS[func]
+            args = (*(self._lower(t) for t in args[:count]), *args[count:])
+            if func is F.linear and len(args) > 2 and args[2] is not None:
+                args = (*args[:2], self._lower(args[2]))
+            kwargs = {k: self._lower(v) if isinstance(v, Tensor) else v for k, v in kwargs.items()}
+        return func(*args, **kwargs)
+
+    def _lower(self, tensor: Tensor) -> Tensor:
+        if self.low is None or tensor.dtype != torch.float32:
+            return tensor
+        if not (tensor.is_leaf and tensor.requires_grad):
+            return tensor.to(self.low)
+        # Autocast keeps the low-precision copy of a trained weight until the forward pass ends.
+        if id(tensor) not in self._cast:
+            self._cast[id(tensor)] = tensor.to(self.low)
+        return self._cast[id(tensor)]
+
+
+@contextmanager
+def _also_when_recomputing(model: Any, kernels: _Kernels) -> Iterator[None]:
+    """torch leaves function modes during backward(), where checkpointed layers run again."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    def enter(module: Any, inputs: Any) -> None:
+        kernels.__enter__()
+
+    def leave(module: Any, inputs: Any, output: Any) -> None:
+        kernels.__exit__(None, None, None)
+
+    with ExitStack() as stack:
+        layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
+        # A layer's own hooks are not called again; those of its attention and so on are.
+        for part in (child for layer in layers for child in layer.children()):
+            stack.callback(part.register_forward_pre_hook(enter).remove)
+            # Recomputation ends by an exception, once all it needs is there.
+            stack.callback(part.register_forward_hook(leave, always_call=True).remove)
+        yield
+
+
+class _FusedAttention(torch.autograd.Function):
+    """What flash attention holds (Dao et al. 2022, arXiv:2205.14135): no (T, T) scores."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        out = query.new_empty(*query.shape[:-1], value.shape[-1])
+        sums = query.new_empty(query.shape[:-1], dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, out, sums)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query, key, value, _, _ = ctx.saved_tensors
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+
+
+class _KeepsInput(torch.autograd.Function):
+    """bitsandbytes' 8-bit product: keeps its input though its weight is frozen."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.kept = (x, weight)
+        return F.linear(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0] @ ctx.kept[1], None

@@ -1,0 +1,74 @@
+"""A folder is a registry: one file is one plugin, and adding a plugin is adding a file.
+
+    filters = Registry("filter", "luthier.data.filters")
+    filters.names()                        # file names, nothing imported
+    filters.describe("length")             # first line of the docstring, nothing imported
+    filters.load("length").build(max_tokens=256)
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from luthier.errors import LuthierError, unknown
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The plugins of one kind: the modules of one package."""
+
+    kind: str
+    """What a member is called in messages: `filter`, `metric`, ..."""
+    package: str
+    """Dotted name of the package whose modules are the members."""
+
+    @cached_property
+    def folder(self) -> Path:
+        """The package's folder, found without importing any of its modules."""
+        spec = importlib.util.find_spec(self.package)
+        assert spec is not None and spec.submodule_search_locations, self.package
+        return Path(next(iter(spec.submodule_search_locations)))
+
+    def names(self) -> list[str]:
+        """Names of all members, sorted."""
+        return sorted(p.stem for p in self.folder.glob("*.py") if not p.stem.startswith("_"))
+
+    def describe(self, name: str) -> str:
+        """First line of the member's docstring, read without importing it."""
+        self._require(name)
+        tree = ast.parse((self.folder / f"{name}.py").read_text(encoding="utf-8"))
+        return (ast.get_docstring(tree) or "").partition("\n")[0]
+
+    def load(self, name: str) -> ModuleType:
+        """Import the member's module.
+
+        Raises:
+            LuthierError: no such member; names the nearest one and lists all.
+        """
+        self._require(name)
+        return importlib.import_module(f"{self.package}.{name}")
+
+    def build(self, name: str, **options: Any) -> Any:
+        """Call the member's `build` with the recipe's options.
+
+        Raises:
+            LuthierError: no such member, or options that `build` does not take.
+        """
+        build = self.load(name).build
+        accepted = inspect.signature(build).parameters
+        for option in options:
+            if option not in accepted:
+                raise LuthierError(f"{self.kind} '{name}': {unknown('option', option, accepted)}")
+        return build(**options)
+
+    def _require(self, name: str) -> None:
+        if name not in self.names():
+            raise LuthierError(unknown(self.kind, name, self.names()))

@@ -1,0 +1,126 @@
+"""The reporting job: one self-contained HTML page about a run, from what lies in its folder."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import ValidationError
+
+from luthier.artifacts import Artifact, DataStats, Evaluation, Plan, TrainSummary
+from luthier.console import duration, size
+from luthier.errors import RunError
+from luthier.reporting import sections, wording
+from luthier.reporting.history import read_history
+from luthier.reporting.mistakes import MAX_CHARACTERS, read_mistakes
+from luthier.reporting.verdict import judge, pending
+from luthier.run import STAGES, Run, Stage
+
+FILE = "report.html"
+A = TypeVar("A", bound=Artifact)
+
+
+def report(run: Run) -> Path:
+    """Write `report.html`: what was asked, done and found, on one page.
+
+    The page needs no network and no other file. Stages that have not finished are named as
+    missing; what an earlier attempt left in their folders is not shown.
+
+    Args:
+        run: the run folder; only the recipe has to be there.
+
+    Returns:
+        The page's path. The same folder always gives the same page, byte for byte.
+
+    Raises:
+        RunError: a finished stage left a file that cannot be read.
+    """
+    recipe = run.recipe
+    asked, lock = run.read_json("asked.json"), run.read_json("lock.json")
+    stats = _finished(run, "data", DataStats)
+    plan = _finished(run, "plan", Plan)
+    summary = _finished(run, "train", TrainSummary)
+    found = _finished(run, "evaluate", Evaluation)
+    history = read_history(run)
+    mistakes = read_mistakes(run.path / found.predictions_file) if found else None
+    done = [stage for stage in STAGES if run.is_done(stage)]
+    text = (run.path / "recipe.yaml").read_text(encoding="utf-8", errors="replace")
+    started = bool(history.steps) and summary is None
+
+    page = _render(
+        run_name=run.name,
+        done=done,
+        task=sections.task_sentence(recipe),
+        verdict=judge(found) if found else pending(list(done), run.name, training=started),
+        warnings=[f for f in plan.findings if f.severity != "note"] if plan else [],
+        evaluation_notes=found.notes if found else [],
+        asked=sections.asked(recipe, text, asked["overrides"], asked["notes"]),
+        data=sections.data(stats) if stats else None,
+        planned=sections.plan(plan) if plan else None,
+        training=sections.training(summary, history, plan, recipe)
+        if summary or history.steps
+        else None,
+        evaluation=sections.evaluation(found, recipe) if found else None,
+        mistakes=mistakes,
+        settings=sections.settings(run, recipe, lock),
+    )
+    run.write_text(FILE, wording.without_secrets(wording.printable(page)))
+    return run.path / FILE
+
+
+def _finished(run: Run, stage: Stage, kind: type[A]) -> A | None:
+    """The artifact of a finished stage; None before that."""
+    if not run.is_done(stage):
+        return None
+    try:
+        return kind.load(run)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RunError(
+            f"{run.path / kind.FILE}: '{where}': {first['msg']}. "
+            f"Was it written by another version? Repeat the {stage} stage."
+        ) from None
+
+
+def _render(**variables: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("luthier.reporting", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=wording.count,
+        number=wording.number,
+        compact=wording.compact,
+        estimate=wording.estimate_text,
+        interval=wording.interval,
+        signed=wording.signed,
+        signed_interval=wording.signed_interval,
+        p_value=wording.p_text,
+        metric=wording.metric_name,
+        sentence=wording.sentence_case,
+        shortened=wording.shortened,
+        share=wording.share,
+        size=size,
+        duration=duration,
+    )
+    script = _page_file("filter.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html").render(
+        style=Markup(_page_file("style.css")),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
+        max_characters=MAX_CHARACTERS,
+        **variables,
+    )
+
+
+def _page_file(name: str) -> str:
+    return (Path(__file__).parent / "page" / name).read_text(encoding="utf-8")

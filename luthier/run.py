@@ -1,0 +1,382 @@
+"""The run folder: everything a run asked, did and found, in files that outlive the process.
+
+    runs/promises/
+      recipe.yaml      what was asked, byte for byte       recipe.json   with all defaults
+      lock.json        versions, hashes, seed, platform    manifest.json which stages are done
+      events.jsonl     one JSON object a line, appended as things happen
+      data/ plan/ train/ evaluate/ ship/                   one folder per stage
+      report.html
+
+A stage is *fresh* when it finished, its fingerprint (its part of the recipe and the outputs of
+the stages before it) is unchanged, and its files are still what they were. This module is the
+only one that writes run folders; writes are atomic (staged on the same filesystem, fsynced,
+renamed).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal
+
+from luthier.errors import RunError, nearest
+from luthier.recipe import Loaded, Recipe
+
+Stage = Literal["data", "plan", "train", "evaluate", "ship"]
+STAGES: tuple[Stage, ...] = ("data", "plan", "train", "evaluate", "ship")
+RUNS = Path("runs")
+"""Where runs are kept, relative to the working directory, unless `--runs` says otherwise."""
+
+_LOCKED_PACKAGES = (
+    "luthier", "torch", "transformers", "peft", "accelerate", "datasets", "bitsandbytes",
+    "tokenizers", "safetensors", "scikit-learn", "scipy", "numpy", "pyarrow",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. Functions of the stages take it and the recipe, and nothing else."""
+
+    path: Path
+
+    # --- finding and making ---------------------------------------------------------------
+
+    @classmethod
+    def create(cls, loaded: Loaded, runs: Path = RUNS) -> Run:
+        """Make (or return to) the folder of a recipe.
+
+        Overrides make a run of their own, `NAME-xxxxxx`, so that `run` and `run lr=...` never
+        overwrite each other.
+        """
+        name = loaded.recipe.name
+        if loaded.overrides:
+            name += "-" + _digest("\n".join(sorted(loaded.overrides)).encode())[:6]
+        run = cls(runs / name)
+        with _explained(run.path):
+            run.path.mkdir(parents=True, exist_ok=True)
+        run.write_text("recipe.yaml", loaded.text)
+        asked = {
+            "file": str(loaded.path),
+            "folder": str(loaded.path.parent.resolve()),
+            "overrides": loaded.overrides,
+            "notes": loaded.notes,
+        }
+        run.write_json("asked.json", asked)
+        run.write_json("recipe.json", loaded.recipe.resolved())
+        run.write_json("lock.json", _lock(loaded))
+        return run
+
+    @classmethod
+    def open(cls, name: str | Path, runs: Path = RUNS) -> Run:
+        """Open an existing run by folder or by name.
+
+        Raises:
+            RunError: there is none; names the nearest one.
+        """
+        for path in (Path(name), runs / name):
+            if (path / "recipe.json").is_file():
+                return cls(path)
+        known = [run.name for run in list_runs(runs)]
+        listed = f" Runs here: {', '.join(known)}." if known else f" There are none in {runs}/."
+        raise RunError(f"no run '{name}'.{nearest(str(name), known)}{listed}")
+
+    @property
+    def name(self) -> str:
+        """Name of the run: that of its folder."""
+        return self.path.resolve().name
+
+    @property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return Recipe.model_validate(self.read_json("recipe.json"))
+
+    @property
+    def data_root(self) -> Path:
+        """The folder that relative data paths start from: that of the recipe file."""
+        return Path(self.read_json("asked.json")["folder"])
+
+    # --- stages ---------------------------------------------------------------------------
+
+    def folder(self, stage: Stage) -> Path:
+        """The stage's folder (made if it is not there)."""
+        path = self.path / stage
+        with _explained(path):
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def is_fresh(self, stage: Stage, fingerprint: str) -> bool:
+        """Whether the stage finished with this fingerprint and its files are intact."""
+        entry = self._manifest().get(stage)
+        if not entry or entry["fingerprint"] != fingerprint:
+            return False
+        return all(
+            (self.path / name).is_file() and (self.path / name).stat().st_size == record["size"]
+            for name, record in entry["files"].items()
+        )
+
+    def is_done(self, stage: Stage) -> bool:
+        """Whether the stage has finished, whatever its fingerprint."""
+        return stage in self._manifest()
+
+    def require(self, stage: Stage) -> None:
+        """Raise a RunError unless the stage has finished."""
+        if not self.is_done(stage):
+            verb = {"data": "build", "plan": "plan", "train": "train"}.get(stage, stage)
+            raise RunError(
+                f"{self.path}: the {stage} stage has not finished; run `luthier {verb}` first."
+            )
+
+    @contextlib.contextmanager
+    def stage(self, stage: Stage, fingerprint: str, keep: Callable[[Path], bool] | None = None
+              ) -> Iterator[Path]:
+        """Run a stage: empty its folder, hand it out, and record its files when it succeeds.
+
+        Args:
+            stage: which one.
+            fingerprint: what its outputs depend on.
+            keep: files of an unfinished attempt to keep, e.g. checkpoints to resume from.
+        """
+        manifest = self._manifest()
+        for later in STAGES[STAGES.index(stage):]:
+            manifest.pop(later, None)
+        self.write_json("manifest.json", manifest)
+        folder = self.folder(stage)
+        with _explained(folder):
+            for child in list(folder.iterdir()):
+                if keep is None or not keep(child):
+                    shutil.rmtree(child) if child.is_dir() else child.unlink()
+        self.write_json("started.json", {"stage": stage, "fingerprint": fingerprint})
+        started = time.time()
+        self.event("stage_started", stage=stage)
+        with _explained(folder):
+            yield folder
+        manifest[stage] = {
+            "fingerprint": fingerprint,
+            "seconds": round(time.time() - started, 3),
+            "files": {
+                str(path.relative_to(self.path)): {
+                    "size": path.stat().st_size, "sha256": file_digest(path)
+                }
+                for path in sorted(folder.rglob("*")) if path.is_file()
+            },
+        }
+        self.write_json("manifest.json", manifest)
+        self.event("stage_finished", stage=stage, seconds=round(time.time() - started, 3))
+
+    def started_as(self, stage: Stage) -> str | None:
+        """Fingerprint of the last attempt, if it was at this stage; it may not have finished."""
+        if not (self.path / "started.json").is_file():
+            return None
+        started = self.read_json("started.json")
+        return str(started["fingerprint"]) if started["stage"] == stage else None
+
+    def digest(self, stage: Stage) -> str:
+        """A hash over the outputs of a finished stage; what later stages depend on."""
+        self.require(stage)
+        files = self._manifest()[stage]["files"]
+        return _digest(json.dumps({n: r["sha256"] for n, r in files.items()}).encode())
+
+    def seconds(self, stage: Stage) -> float:
+        """How long a finished stage took."""
+        return float(self._manifest()[stage]["seconds"])
+
+    def _manifest(self) -> dict[str, Any]:
+        if not (self.path / "manifest.json").is_file():
+            return {}
+        manifest: dict[str, Any] = self.read_json("manifest.json")
+        return manifest
+
+    # --- files ----------------------------------------------------------------------------
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file atomically (non-finite numbers become null)."""
+        text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+        self.write_text(name, text + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a UTF-8 text file atomically."""
+        with atomic_write(self.path / name) as file:
+            file.write(text.encode("utf-8", "surrogatepass"))
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the run.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{path} is missing; is {self.path} a run folder?") from None
+        except (ValueError, OSError) as error:
+            raise RunError(f"{path} cannot be read: {error}. Repeat the stage.") from None
+
+    # --- events ---------------------------------------------------------------------------
+
+    def event(self, event: str, **fields: Any) -> None:
+        """Append one line to events.jsonl."""
+        line = json.dumps(_finite({"event": event, "time": round(time.time(), 3), **fields}))
+        with _explained(self.path), open(self.path / "events.jsonl", "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def events(self, event: str | None = None) -> list[dict[str, Any]]:
+        """All events, or those of one kind; a torn last line (a kill while writing) is skipped."""
+        path = self.path / "events.jsonl"
+        if not path.is_file():
+            return []
+        found = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if event is None or entry.get("event") == event:
+                    found.append(entry)
+        return found
+
+    def drop_events_after(self, step: int) -> None:
+        """Forget steps and validations beyond a checkpoint that training goes back to."""
+        kept = [
+            e for e in self.events()
+            if e.get("event") not in ("step", "validation", "checkpoint", "nonfinite")
+            or e.get("step", 0) <= step
+        ]  # fmt: skip
+        self.write_text("events.jsonl", "".join(json.dumps(e) + "\n" for e in kept))
+
+    def lock(self) -> RunLock:
+        """Hold the run for this process: `with run.lock(): ...`."""
+        return RunLock(self.path / ".lock")
+
+
+class RunLock:
+    """One writer per run folder: an advisory lock that dies with the process (flock)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> RunLock:
+        import fcntl
+
+        with _explained(self.path):
+            self._file = open(self.path, "a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.seek(0)
+            owner = self._file.read().strip() or "another process"
+            self._file.close()
+            raise RunError(
+                f"{self.path.parent} is in use by {owner}. Wait for it, or stop it."
+            ) from None
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self._file.flush()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._file is not None
+        self._file.close()
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that appears under its name whole or not at all.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    staged = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(staged, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(staged, path)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what an operating system says about writing into something a person can act on."""
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "the disk is full. Free some space and repeat the command",
+            errno.EDQUOT: "the disk quota is used up. Free some space and repeat the command",
+            errno.EFBIG: "the file would exceed the size limit of this process or filesystem",
+            errno.EACCES: "permission denied. Choose another folder with --runs",
+            errno.EROFS: "the filesystem is read-only. Choose another folder with --runs",
+        }
+        if error.errno not in reasons:
+            raise
+        raise RunError(f"{error.filename or path}: {reasons[error.errno]}.") from error
+
+
+def list_runs(runs: Path = RUNS) -> list[Run]:
+    """All runs in a folder, oldest first."""
+    found = [Run(p.parent) for p in runs.glob("*/recipe.json")]
+    return sorted(found, key=lambda run: (run.path / "recipe.json").stat().st_mtime)
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hash of plain JSON values: equal inputs, equal fingerprint."""
+    return _digest(json.dumps(parts, sort_keys=True, default=str).encode())[:32]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _lock(loaded: Loaded) -> dict[str, Any]:
+    versions = {}
+    for package in _LOCKED_PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "seed": loaded.recipe.seed,
+        "recipe_sha256": _digest(loaded.text.encode("utf-8", "surrogatepass")),
+        "resolved_sha256": fingerprint(loaded.recipe.resolved()),
+    }
+
+
+def _finite(value: Any) -> Any:
+    """Replace NaN and infinities by null: JSON has no others, and readers choke on them."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value

@@ -1,0 +1,12 @@
+"""The `ship:` section of a recipe."""
+
+from __future__ import annotations
+
+from luthier.section import Section
+
+
+class ShipConfig(Section):
+    """What leaves the house."""
+
+    exporters: list[str] = ["adapter"]
+    """Files in `luthier/shipping/exporters/`; each export is reloaded and compared."""

@@ -1,0 +1,26 @@
+"""The adapter alone, in peft's format: small, and needs its base model to run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from luthier import model as models
+from luthier.artifacts import TrainSummary
+from luthier.errors import LuthierError
+from luthier.run import Run
+
+
+def export(run: Run, folder: Path, runs: Path) -> None:
+    """Copy the adapter, with the tokenizer that carries the chat template it was trained with."""
+    summary = TrainSummary.load(run)
+    if summary.kind != "adapter":
+        raise LuthierError("ship.exporters: the run trained full weights; use 'merged' instead.")
+    shutil.copytree(run.path / summary.weights, folder, dirs_exist_ok=True)
+    models.open_tokenizer(run.recipe.model, runs).save_pretrained(folder)
+
+
+def reload(run: Run, folder: Path, runs: Path) -> Any:
+    """Open the base with the exported adapter."""
+    return models.open_model(run.recipe.model, runs=runs, adapter=folder)

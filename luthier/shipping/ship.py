@@ -1,0 +1,94 @@
+"""The shipping job: `ship(run)` exports what a run trained and proves that each export is it.
+
+Every export is opened again and asked the same questions as the trained model, both in fp32; an
+export whose answers differ is deleted and the command says no.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier import model as models
+from luthier.artifacts import TrainSummary, load_examples
+from luthier.chat import Renderer
+from luthier.console import say, size
+from luthier.errors import CheckFailed
+from luthier.example import Example
+from luthier.recipe import ModelSection
+from luthier.registry import Registry
+from luthier.run import RUNS, Run
+from luthier.shipping.card import model_card
+
+EXPORTERS = Registry("exporter", "luthier.shipping.exporters")
+QUESTIONS = 8
+"""Rows asked of the trained and of the exported model."""
+TOLERANCE = 1e-3
+"""Largest difference of a log-probability, in nats: merging reorders sums in fp32, no more."""
+
+
+def ship(run: Run, *, runs: Path = RUNS) -> list[Path]:
+    """Export, reload, compare, and write a model card beside each export.
+
+    Args:
+        run: a run whose training has finished.
+        runs: where `model: run:NAME` is looked up.
+
+    Returns:
+        The folders made, in the order of `ship.exporters`.
+
+    Raises:
+        CheckFailed: an export does not answer as the trained model does.
+    """
+    recipe = run.recipe
+    rows = _questions(run)
+    renderer = Renderer(models.open_tokenizer(recipe.model, runs), recipe.train.train_on)
+    asked = [renderer.prompt(row.prompt) if row.messages else renderer.render(row).input_ids
+             for row in rows]  # fmt: skip
+    expected = _answers(_trained_in_fp32(run, runs), asked)
+    folders = []
+    for name in recipe.ship.exporters:
+        exporter = EXPORTERS.load(name)
+        folder = run.folder("ship") / name
+        exporter.export(run, folder, runs)
+        gap = float((_answers(exporter.reload(run, folder, runs), asked) - expected).abs().max())
+        run.event("export", exporter=name, largest_difference=gap)
+        if not gap <= TOLERANCE:
+            shutil.rmtree(folder)
+            raise CheckFailed(
+                f"the {name} export answers differently from the trained model (log-probabilities "
+                f"differ by up to {gap:.2g} nats, allowed {TOLERANCE:g}); it was deleted."
+            )
+        (folder / "README.md").write_text(model_card(run, name), encoding="utf-8")
+        written = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+        say(f"{name}: {folder} ({size(written)}), reloaded: same answers within {gap:.1e} nats")
+        folders.append(folder)
+    return folders
+
+
+def _questions(run: Run) -> list[Example]:
+    for split in ("test", "validation", "train"):
+        rows = load_examples(run, split)
+        if rows:
+            return rows[:QUESTIONS]
+    raise AssertionError("a run that was trained has training rows")
+
+
+def _trained_in_fp32(run: Run, runs: Path) -> Any:
+    """What was trained, on its base in full precision: what an export is a copy of."""
+    summary = TrainSummary.load(run)
+    weights = run.path / summary.weights
+    if summary.kind == "full":
+        return models.open_model(ModelSection(name=str(weights)))
+    return models.open_model(run.recipe.model, runs=runs, adapter=weights)
+
+
+def _answers(model: Any, asked: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Log-probabilities of the next token after each question: (questions, vocabulary) float32."""
+    with torch.inference_mode():
+        last = [models.hidden_states(model, input_ids=torch.tensor([q]))[0, -1] for q in asked]
+        return models.logits(model, torch.stack(last)).float().log_softmax(-1).cpu()

@@ -1,0 +1,89 @@
+"""The loss: logits only where there are labels, summed over tokens.
+
+The caller divides by the trained tokens of the whole accumulation, so that 1x8, 8x1, packed and
+padded batches give the same gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from luthier import model as models
+from luthier.training.batches import Batch
+
+CHUNK = 1024
+"""Trained tokens whose logits exist at the same time; (CHUNK, vocabulary) float32."""
+
+
+def summed_loss(model: torch.nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
+    """Forward pass and summed cross-entropy of the trained tokens.
+
+    Args:
+        model: the decoder, plain or wrapped by peft.
+        batch: see `Batch`.
+        label_smoothing: epsilon over the vocabulary: (1-eps) NLL + eps mean_v(-log p_v), as in
+            Hugging Face's LabelSmoother. Targets that are distributions already are left alone.
+
+    Returns:
+        Scalar float32.
+    """
+    hidden = run_backbone(model, batch)
+    picked = hidden.reshape(-1, hidden.shape[-1])[batch.sources]
+    total = picked.new_zeros((), dtype=torch.float32)
+    for start in range(0, len(batch.targets), CHUNK):
+        end = start + CHUNK
+        soft = [(i - start, ids, p) for i, ids, p in batch.soft if start <= i < end]
+        arguments = (model, picked[start:end], batch.targets[start:end], soft, label_smoothing)
+        # One chunk keeps its logits for the backward pass; more are computed again there.
+        if len(batch.targets) > CHUNK and torch.is_grad_enabled():
+            total = total + checkpoint(_chunk_loss, *arguments, use_reentrant=False)
+        else:
+            total = total + _chunk_loss(*arguments)
+    return total
+
+
+def run_backbone(model: torch.nn.Module, batch: Batch) -> Tensor:
+    """Hidden states (B, T, H) of the lines; a shared prefix is run once at batch size 1.
+
+    The prefix's keys and values are expanded over the batch (views); autograd sums their
+    gradients, so the result equals that of whole lines.
+    """
+    if batch.prefix_ids is None:
+        extra = {"position_ids": batch.position_ids, "attention_mask": batch.attention_mask}
+        given = {name: value for name, value in extra.items() if value is not None}
+        return models.hidden_states(model, input_ids=batch.input_ids, use_cache=False, **given)
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    models.hidden_states(model, input_ids=batch.prefix_ids, past_key_values=cache, use_cache=True)
+    for layer in cache.layers:
+        layer.keys = layer.keys.expand(len(batch.input_ids), -1, -1, -1)
+        layer.values = layer.values.expand(len(batch.input_ids), -1, -1, -1)
+    return models.hidden_states(
+        model, input_ids=batch.input_ids, past_key_values=cache, use_cache=True
+    )
+
+
+def _chunk_loss(
+    model: torch.nn.Module,
+    hidden: Tensor,
+    targets: Tensor,
+    soft: list[tuple[int, list[int], list[float]]],
+    label_smoothing: float,
+) -> Tensor:
+    logits = models.logits(model, hidden).float()
+    if not soft:
+        return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=label_smoothing)
+    hard = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
+    hard[[i for i, _, _ in soft]] = False
+    total = F.cross_entropy(
+        logits[hard], targets[hard], reduction="sum", label_smoothing=label_smoothing
+    )
+    log_p = logits.log_softmax(-1)
+    for index, ids, probabilities in soft:
+        wanted = torch.tensor(probabilities, device=logits.device)
+        total = total - (log_p[index, ids] * wanted).sum()
+    return total
