@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,10 @@ from luthier.console import console, say
 from luthier.errors import ModelError, nearest
 from luthier.recipe import ModelSection
 from luthier.run import Run
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 RUN_PREFIX = "run:"
 Part = Literal["config", "tokenizer", "weights"]
@@ -151,7 +158,7 @@ def _snapshot(hub: str, section: ModelSection, part: Part) -> Path:
 
 @contextlib.contextmanager
 def _hub_bars(*, shown: bool) -> Iterator[None]:
-    """The hub's own progress bars; elsewhere they are switched off (see `model.py`)."""
+    """The hub's own progress bars; elsewhere they are switched off."""
     from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
     (enable_progress_bars if shown else disable_progress_bars)()
@@ -191,7 +198,7 @@ def _hub_explained(hub: str, revision: str | None) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None and error.filename:
             reason = f"{error.filename}: {error.strerror}"
         else:
-            reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+            reason = first_line(error).rstrip(".")
         raise ModelError(
             f"model: '{hub}' is no alias and no local folder, and cannot be fetched from the hub: "
             f"{reason}. Check the name, the network, the proxy (HTTPS_PROXY) and HF_HUB_OFFLINE, "
@@ -253,3 +260,54 @@ def _check_safetensors(folder: Path) -> None:
         f"{folder} holds no weights (*.safetensors). From the hub: either its weights are pickles, "
         "which luthier does not open, or they could not be fetched."
     )
+
+
+# --- explaining --------------------------------------------------------------------------------
+
+
+# What the libraries raise over bad files; tokenizers raises bare `Exception`.
+_COMPLAINTS = (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError)
+
+
+@contextlib.contextmanager
+def explained(section: ModelSection, folder: Path, what: str) -> Iterator[None]:
+    """Turn what transformers and safetensors raise over a model's files into a `ModelError`.
+
+    Args:
+        section: the recipe's model.
+        folder: where its files are.
+        what: what cannot be done, e.g. `no tokenizer can be opened`.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        with hushed():
+            yield
+    except SafetensorError as error:
+        raise ModelError(
+            f"{folder}: the weights are damaged or cut short ({first_line(error)}). Fetch or "
+            "export the model anew."
+        ) from error
+    except Exception as error:
+        if not isinstance(error, _COMPLAINTS) and type(error) is not Exception:
+            raise
+        raise ModelError(
+            f"model '{section.name}' ({folder}): {what}: {first_line(error)}"
+        ) from error
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Keep libraries' progress bars and notices to their own developers off the screen."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).split("\n")[0]

@@ -6,20 +6,10 @@ Which folder a model's name stands for is `locate.py`'s business.
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
-import os
-import re
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 import transformers
@@ -27,20 +17,31 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from luthier import adapters
 from luthier.artifacts import Plan, TrainSummary
 from luthier.console import say
-from luthier.errors import MissingExtra, ModelError, RunError, nearest
-from luthier.locate import ALIASES, RUN_PREFIX, locate, published_name
+from luthier.errors import MissingExtra, ModelError, RunError
+from luthier.locate import (
+    ALIASES,
+    RUN_PREFIX,
+    explained,
+    first_line,
+    hushed,
+    locate,
+    published_name,
+)
 from luthier.recipe import ModelSection
-from luthier.run import RUNS, Run, atomic_write
+from luthier.run import RUNS, Run
+from luthier.tokenizer import open_tokenizer
 from luthier.training.config import LoraSection, QuantizationSection
 
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+__all__ = [
+    "ALIASES", "Precision", "attach_adapter", "autocast", "checkpoint_activations",
+    "has_plain_cache", "hidden_states", "lm_head", "logits", "merge", "open_config", "open_model",
+    "open_tokenizer", "save_adapter", "save_full", "trained_model",
+]  # fmt: skip
 
 Precision = Literal["float32", "frozen_bf16", "bf16_autocast", "fp16_autocast"]
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 # --- opening -----------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ def open_model(
     if not (trainable and adapter is None and quantization is None):
         model.requires_grad_(False)
     if adapter is not None:
-        model = _load_adapter(model, adapter, trainable)
+        model = adapters.load(model, adapter, trainable=trainable)
     if precision == "frozen_bf16":
         _compute_frozen_products_in_bf16(model)
     return model.eval()
@@ -192,7 +193,7 @@ def _load(
         options["quantization_config"] = _bitsandbytes(quantization)
         cuda = torch.cuda.is_available()
         options["device_map"] = {"": torch.cuda.current_device() if cuda else "cpu"}
-    with _explained(section, folder, "the model cannot be opened"):
+    with explained(section, folder, "the model cannot be opened"):
         model, info = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.float32,
@@ -241,7 +242,7 @@ def _check_forward(model: Any, name: str) -> None:
 
 
 def _config(section: ModelSection, folder: Path) -> Any:
-    with _explained(section, folder, "config.json cannot be understood"):
+    with explained(section, folder, "config.json cannot be understood"):
         return transformers.AutoConfig.from_pretrained(
             folder, trust_remote_code=section.trust_remote_code
         )
@@ -249,11 +250,29 @@ def _config(section: ModelSection, folder: Path) -> Any:
 
 def _bitsandbytes(quantization: QuantizationSection) -> Any:
     try:
-        with _without_warnings():
+        with hushed():
             import bitsandbytes  # noqa: F401
     except ImportError:
         raise MissingExtra("train.quantization", "bnb") from None
     return transformers.BitsAndBytesConfig(**quantization.model_dump())
+
+
+# --- adapters ----------------------------------------------------------------------------------
+
+
+def attach_adapter(model: Any, lora: LoraSection, precision: Precision = "float32") -> Any:
+    """Put a fresh LoRA adapter on a model; its parameters are fp32 and alone trainable.
+
+    The caller seeds torch before. Low-rank adaptation: Hu et al. 2021, arXiv:2106.09685.
+
+    Raises:
+        ModelError: `target_modules`, `modules_to_save` or layer indices the model does not have,
+            or an initialisation that a quantized base does not allow.
+    """
+    adapted = adapters.attach(model, lora)
+    if precision == "frozen_bf16":
+        _compute_frozen_products_in_bf16(adapted)
+    return adapted
 
 
 # --- precision ---------------------------------------------------------------------------------
@@ -276,16 +295,25 @@ class _FrozenProduct(torch.autograd.Function):
 class _FrozenLinear(nn.Linear):
     """A linear layer that computes in bf16 while its weight is frozen.
 
-    The weight is rounded at the first use, so adapters that start from it (PiSSA, DoRA) see fp32.
+    The weight is rounded when it is first used or moved to a device, and not before: adapters
+    that start from the weights (PiSSA, DoRA) are to see them in fp32.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.requires_grad:
             return super().forward(x)
-        if self.weight.dtype != torch.bfloat16:
-            self.weight.data = self.weight.data.to(torch.bfloat16)
+        self._round()
         product: Tensor = _FrozenProduct.apply(x, self.weight)
         return product if self.bias is None else product + self.bias
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        if not self.weight.requires_grad:
+            self._round()
+        return super()._apply(fn, recurse)
+
+    def _round(self) -> None:
+        if self.weight.dtype != torch.bfloat16:
+            self.weight.data = self.weight.data.to(torch.bfloat16)
 
 
 def _compute_frozen_products_in_bf16(model: Any) -> None:
@@ -376,11 +404,40 @@ def checkpoint_activations(model: Any) -> None:
         ModelError: the architecture does not offer it.
     """
     try:
-        with _without_warnings():
+        with hushed():
             _plain(model).gradient_checkpointing_enable({"use_reentrant": False})
     except ValueError as error:
-        raise ModelError(f"train.gradient_checkpointing: {_first_line(error)}") from error
+        raise ModelError(f"train.gradient_checkpointing: {first_line(error)}") from error
 
 
 def _plain(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+# --- saving ------------------------------------------------------------------------------------
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write an adapter in peft's format; equal weights give equal bytes.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written.
+    """
+    adapters.save(model, folder)
+
+
+def save_full(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a plain model and its tokenizer as safetensors and JSON; equal weights, equal bytes.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"{folder}: the model cannot be written: {first_line(error)}. Free some space or "
+            "choose another folder with --runs."
+        ) from error

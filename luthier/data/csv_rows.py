@@ -84,7 +84,7 @@ def _csv_rows(path: Path, table: Table, delimiter: str) -> Iterator[Row | Reject
                     # The row swallowed those after it: nobody can say where they begin.
                     raise DataError(
                         f"{table.name}:{line}: a quote opened in this row is not closed properly "
-                        f"(read on to line {reader.line_num}: {error}). Write \" inside a quoted "
+                        f'(read on to line {reader.line_num}: {error}). Write " inside a quoted '
                         'field as "".'
                     ) from None
                 origin = Origin(table.name, line)
@@ -99,9 +99,7 @@ def _csv_rows(path: Path, table: Table, delimiter: str) -> Iterator[Row | Reject
             yield _csv_row(record, columns, Origin(table.name, line), damage)
 
 
-def _csv_row(
-    record: list[str], columns: list[str], origin: Origin, damage: Damage
-) -> Row | Reject:
+def _csv_row(record: list[str], columns: list[str], origin: Origin, damage: Damage) -> Row | Reject:
     reason = damage.reason("".join(record), origin.row)
     if len(record) != len(columns):
         found, expected = len(record), len(columns)

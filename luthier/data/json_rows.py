@@ -20,11 +20,13 @@ def open_json(path: Path, name: str) -> Table:
     """A list of objects, or one object a line, whatever the ending says."""
     table = Table(name, iter(()), total=path.stat().st_size)
     with open_text(path) as file:
-        first = next((line for line in file if line.strip()), "")
+        first = _Buffer(file, name).peek()
     if not first:
         raise DataError(f"{name}: the file has only blank lines.")
-    as_list = first.lstrip().startswith("[")
+    as_list = first == "["
     if not as_list and path.suffix.lower() == ".json":
+        with open_text(path) as file:
+            first = next(line for line in file if line.strip())
         try:
             _DECODER.decode(first)
         except (ValueError, RecursionError):
@@ -152,7 +154,7 @@ class _Buffer:
 
     def value(self) -> tuple[Any, str]:
         self.peek()
-        size = _CHUNK
+        start, size = self.at, _CHUNK
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.at)
@@ -162,7 +164,8 @@ class _Buffer:
                     break
             except (ValueError, RecursionError) as error:
                 if not self._is_cut_off(error) or not self.more(size):
-                    self._fail(error)
+                    self._fail(error, start)
+            start = self.at
             size *= 2
         text = self.text[self.at : self.at + length]
         self.at += length
@@ -174,10 +177,13 @@ class _Buffer:
             error.pos > len(self.text) - 16 or error.msg.startswith("Unterminated")
         )
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception, start: int) -> None:
+        said = _plain(error)
         if isinstance(error, json.JSONDecodeError):
-            self.at = error.pos
-        raise DataError(f"{self.where()}: not valid JSON: {_plain(error)}.") from None
+            # The window may have moved on since the error: it counted from `start`.
+            self.at += error.pos - start
+            said = error.msg
+        raise DataError(f"{self.where()}: not valid JSON: {said}.") from None
 
 
 def _plain(error: Exception) -> str:

@@ -169,9 +169,7 @@ def _fill(
                 short -= len(group)
 
 
-def _quotas(
-    strata: Mapping[str, int], shares: Mapping[Split, float]
-) -> dict[Split, Counter[str]]:
+def _quotas(strata: Mapping[str, int], shares: Mapping[Split, float]) -> dict[Split, Counter[str]]:
     """Rows per split and label: each split's total is exact, each label's within one row."""
     room: dict[Split, Counter[str]] = {split: Counter() for split in shares}
     before = 0

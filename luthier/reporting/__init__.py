@@ -1,0 +1,1 @@
+"""The stage that tells the story of a run: one HTML page."""

@@ -146,9 +146,7 @@ def histogram(
     return _svg(parts, label)
 
 
-def reliability(
-    bins: Sequence[ReliabilityBin], *, label: str, low: float, colour: int
-) -> Markup:
+def reliability(bins: Sequence[ReliabilityBin], *, label: str, low: float, colour: int) -> Markup:
     """Accuracy over confidence with 95 % bands; the diagonal is perfect calibration.
 
     Args:
@@ -265,8 +263,9 @@ def track_axis(scale: Scale) -> Markup:
     )
 
 
-def stacked(parts: Sequence[tuple[str, float]], *, label: str, text: Callable[[float], str]
-            ) -> Markup:
+def stacked(
+    parts: Sequence[tuple[str, float]], *, label: str, text: Callable[[float], str]
+) -> Markup:
     """One horizontal bar made of parts, in palette order."""
     total = sum(value for _, value in parts)
     if total <= 0:
@@ -331,9 +330,7 @@ def _draw(series: Series, x: Axis, y: Axis, floor: float | None = None) -> Marku
     if series.style == "dots" or len(placed) == 1:
         dots = [Markup('<circle cx="{}" cy="{}" r="3.2"/>').format(a, b) for a, b in placed]
         line = _path(placed, series, "thin") if series.style == "dots" else Markup("")
-        return line + Markup('<g class="s{}">{}</g>').format(
-            series.colour, Markup("").join(dots)
-        )
+        return line + Markup('<g class="s{}">{}</g>').format(series.colour, Markup("").join(dots))
     return _path(placed, series, series.style)
 
 
@@ -343,13 +340,13 @@ def _path(placed: Sequence[tuple[str, str]], series: Series, style: str) -> Mark
 
 
 def _rule(x: Axis, at: float, text: str, row: int) -> Markup:
-    place = x.at(at)
+    place, height = x.at(at), TOP + 9 + 13 * row
     right = place > WIDTH * 0.72
     return Markup(
         '<line class="rule" x1="{x}" x2="{x}" y1="{}" y2="{}"/>'
         '<text class="note{}" x="{}" y="{}">{}</text>'
     ).format(
-        TOP, HEIGHT - BOTTOM, " end" if right else "", _n(place + (-4 if right else 4)), TOP + 9 + 13 * row,
+        TOP, HEIGHT - BOTTOM, " end" if right else "", _n(place + (-4 if right else 4)), height,
         text, x=_n(place),
     )  # fmt: skip
 

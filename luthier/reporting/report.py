@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from luthier.artifacts import Artifact, DataStats, Evaluation, Plan, TrainSummary
 from luthier.console import duration, size
 from luthier.errors import RunError
-from luthier.reporting import sections, wording
+from luthier.reporting import comparison, sections, wording
 from luthier.reporting.history import read_history
 from luthier.reporting.mistakes import MAX_CHARACTERS, read_mistakes
 from luthier.reporting.verdict import judge, pending
@@ -46,7 +46,11 @@ def report(run: Run) -> Path:
     summary = _finished(run, "train", TrainSummary)
     found = _finished(run, "evaluate", Evaluation)
     history = read_history(run)
-    mistakes = read_mistakes(run.path / found.predictions_file) if found else None
+    mistakes = (
+        read_mistakes(run.path / found.predictions_file)
+        if found and found.task == "classification"
+        else None
+    )
     done = [stage for stage in STAGES if run.is_done(stage)]
     text = (run.path / "recipe.yaml").read_text(encoding="utf-8", errors="replace")
     started = bool(history.steps) and summary is None
@@ -64,7 +68,7 @@ def report(run: Run) -> Path:
         training=sections.training(summary, history, plan, recipe)
         if summary or history.steps
         else None,
-        evaluation=sections.evaluation(found, recipe) if found else None,
+        evaluation=comparison.evaluation(found, recipe) if found else None,
         mistakes=mistakes,
         settings=sections.settings(run, recipe, lock),
     )
@@ -105,6 +109,7 @@ def _render(**variables: Any) -> str:
         signed_interval=wording.signed_interval,
         p_value=wording.p_text,
         metric=wording.metric_name,
+        system=wording.system_name,
         sentence=wording.sentence_case,
         shortened=wording.shortened,
         share=wording.share,

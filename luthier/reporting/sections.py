@@ -11,29 +11,23 @@ from typing import Any
 
 from markupsafe import Markup
 
-from luthier.artifacts import DataStats, Estimate, Evaluation, Plan, SystemResult, TrainSummary
+from luthier.artifacts import DataStats, Plan, TrainSummary
 from luthier.console import duration, size
 from luthier.example import SPLITS
 from luthier.recipe import Recipe
 from luthier.reporting import plots
 from luthier.reporting.history import History, smooth, tokens_per_second
-from luthier.reporting.verdict import best_baseline, calibration_sentence
 from luthier.reporting.wording import (
     PRECISIONS,
     compact,
     count,
-    digits_for,
-    estimate_text,
     metric_name,
-    number,
     sentence_case,
     share,
     shortened,
 )
 from luthier.run import STAGES, Run
 
-MAX_MATRIX = 20
-"""Labels of a confusion matrix that is shown whole; larger ones are shown by their worst cells."""
 MAX_EVENTS = 60
 _YAML_LINE = re.compile(r"^(\s*(?:- )?)([A-Za-z_][\w.-]*)(:)(?=\s|$)(.*)$")
 _YAML_COMMENT = re.compile(r"^([^'\"#]*?)(\s*#.*)$")
@@ -49,27 +43,14 @@ def asked(recipe: Recipe, text: str, overrides: Sequence[str], notes: Sequence[s
     """The recipe's highlights and its text."""
     train, task = recipe.train, recipe.task
     sources = [s.path or s.hub or "" for s in recipe.data.sources]
-    if train.lora is None:
-        update = "full fine-tuning, every weight"
-    else:
-        update = f"LoRA, rank {train.lora.r}, alpha {compact(train.lora.lora_alpha)}"
-        update += f", dropout {compact(train.lora.lora_dropout)}" if train.lora.lora_dropout else ""
-        update += ", DoRA" if train.lora.use_dora else ""
-        update += ", rank-stabilised" if train.lora.use_rslora else ""
-    if train.quantization is not None:
-        bits = "4-bit" if train.quantization.load_in_4bit else "8-bit"
-        update += f", on a base quantised to {bits}"
     length = (
         f"{count(train.max_steps)} optimizer steps"
         if train.max_steps > 0
         else f"{compact(train.num_train_epochs)} epochs"
     )
-    warmup = (
-        f", warm-up {count(train.warmup_steps)} steps"
-        if train.warmup_steps
-        else f", warm-up {share(train.warmup_ratio, 1)}" if train.warmup_ratio else ""
-    )
-    schedule = train.lr_scheduler_type.replace("_", " ")
+    batch = f"{train.per_device_train_batch_size} rows"
+    if train.gradient_accumulation_steps > 1:
+        batch += f" \u00d7 {train.gradient_accumulation_steps} accumulated"
     highlights: Pairs = [("Model", recipe.model.name)]
     highlights.append(("Task", task.kind))
     if recipe.labels:
@@ -79,19 +60,11 @@ def asked(recipe: Recipe, text: str, overrides: Sequence[str], notes: Sequence[s
     highlights += [
         ("Data", ", ".join(sources)),
         ("Template", ", ".join(recipe.data.templates)),
-        ("Update", update),
+        ("Update", _update(recipe)),
         ("Optimizer", train.optim),
-        ("Learning rate", f"{compact(train.learning_rate)}, {schedule}{warmup}"),
+        ("Learning rate", _learning_rate(recipe)),
         ("Length", length),
-        (
-            "Batch",
-            f"{train.per_device_train_batch_size} rows"
-            + (
-                f" \u00d7 {train.gradient_accumulation_steps} accumulated"
-                if train.gradient_accumulation_steps > 1
-                else ""
-            ),
-        ),
+        ("Batch", batch),
         ("Seed", str(recipe.seed)),
     ]
     return {
@@ -100,6 +73,29 @@ def asked(recipe: Recipe, text: str, overrides: Sequence[str], notes: Sequence[s
         "overrides": list(overrides),
         "notes": list(notes),
     }
+
+
+def _update(recipe: Recipe) -> str:
+    train = recipe.train
+    if train.lora is None:
+        text = "full fine-tuning, every weight"
+    else:
+        text = f"LoRA, rank {train.lora.r}, alpha {compact(train.lora.lora_alpha)}"
+        text += f", dropout {compact(train.lora.lora_dropout)}" if train.lora.lora_dropout else ""
+        text += ", DoRA" if train.lora.use_dora else ""
+        text += ", rank-stabilised" if train.lora.use_rslora else ""
+    if train.quantization is not None:
+        bits = "4-bit" if train.quantization.load_in_4bit else "8-bit"
+        text += f", on a base quantised to {bits}"
+    return text
+
+
+def _learning_rate(recipe: Recipe) -> str:
+    train = recipe.train
+    text = f"{compact(train.learning_rate)}, {train.lr_scheduler_type.replace('_', ' ')}"
+    if train.warmup_steps:
+        return f"{text}, warm-up {count(train.warmup_steps)} steps"
+    return f"{text}, warm-up {share(train.warmup_ratio, 1)}" if train.warmup_ratio else text
 
 
 def task_sentence(recipe: Recipe) -> str:
@@ -163,7 +159,10 @@ def data(stats: DataStats) -> View:
             [(float(edge), float(rows)) for edge, rows in tokens.histogram],
             label=f"Length of the {largest} rows: median {tokens.median}, longest {tokens.max}",
             x_label="tokens",
-            rules=[(tokens.median, f"median {tokens.median}"), (tokens.p95, f"95 % up to {tokens.p95}")],
+            rules=[
+                (tokens.median, f"median {tokens.median}"),
+                (tokens.p95, f"95 % up to {tokens.p95}"),
+            ],
         )
         if tokens
         else "",
@@ -281,149 +280,10 @@ def _event_row(event: Mapping[str, Any]) -> tuple[str, str, str]:
     rest = {k: v for k, v in event.items() if k not in ("event", "time", "at")}
     details = ", ".join(f"{k} {_plain(v)}" for k, v in rest.items())
     head, _, left_out = shortened(details, 300)
-    details = f"{head} \u2026 ({count(left_out)} characters more in events.jsonl)" if left_out else head
+    if left_out:
+        details = f"{head} \u2026 ({count(left_out)} characters more in events.jsonl)"
     at = event.get("at")
     return "" if at is None else duration(at), str(event.get("event", "")), details
-
-
-# --- evaluation ------------------------------------------------------------------------------
-
-
-def evaluation(found: Evaluation, recipe: Recipe) -> View:
-    """Systems, labels, confusion, calibration and slices."""
-    main = found.main_metric
-    tuned, best = found.systems[0], best_baseline(found)
-    names = list(dict.fromkeys(name for s in found.systems for name in s.metrics))
-    names.sort(key=lambda name: name != main)
-    return {
-        "found": found,
-        "main": main,
-        "metrics": names,
-        "digits": {
-            name: digits_for(s.metrics[name].value for s in found.systems if name in s.metrics)
-            for name in names
-        },
-        "forest": _forest([(s.name.replace("_", " "), s.describe, s.metrics[main])
-                           for s in found.systems if main in s.metrics]),
-        "differences": _differences(found),
-        "matrices": [
-            matrix
-            for system in ([tuned, best] if best is not None else [tuned])
-            if (matrix := _matrix(system, found.labels))
-        ],
-        "reliability": _reliability(found),
-        "slice_by": recipe.evaluate.slice_by,
-        "slices": _slices(found),
-    }  # fmt: skip
-
-
-def _forest(
-    rows: Sequence[tuple[str, str, Estimate]], *, reference: bool = True, colour: int = 8
-) -> View | None:
-    """A dot-and-interval plot; the first row is the one the others are held against."""
-    if not rows:
-        return None
-    scale = plots.Scale.over(estimate for _, _, estimate in rows)
-    digits = digits_for(estimate.value for _, _, estimate in rows)
-    line = rows[0][2].value if reference else None
-    return {
-        "axis": plots.track_axis(scale),
-        "rows": [
-            {
-                "name": name,
-                "detail": detail,
-                "text": estimate_text(estimate, digits),
-                "track": plots.track(
-                    estimate, scale, line=line, tip=f"{name}: {estimate_text(estimate, digits)}",
-                    colour=1 if reference and position == 0 else colour,
-                ),
-            }
-            for position, (name, detail, estimate) in enumerate(rows)
-        ],
-    }  # fmt: skip
-
-
-def _differences(found: Evaluation) -> View | None:
-    """Tuned minus each baseline, around zero."""
-    pairs = [(s, s.difference) for s in found.systems[1:] if s.difference is not None]
-    if not pairs:
-        return None
-    scale = plots.Scale.over((difference for _, difference in pairs), zero=True)
-    return {
-        "tracks": {
-            s.name: plots.track(d, scale, tip=f"tuned minus {s.name}", colour=1, line=0.0)
-            for s, d in pairs
-        },
-        "axis": plots.track_axis(scale),
-    }
-
-
-def _matrix(system: SystemResult, labels: Sequence[str]) -> View | None:
-    """A confusion matrix, whole or by its worst cells."""
-    if not system.confusion or not labels:
-        return None
-    totals = [sum(row) for row in system.confusion]
-    worst = sorted(
-        (
-            (rows, gold, guess)
-            for gold, line in zip(labels, system.confusion, strict=False)
-            for guess, rows in zip(labels, line, strict=False)
-            if gold != guess and rows
-        ),
-        key=lambda cell: -cell[0],
-    )
-    return {
-        "name": system.name.replace("_", " "),
-        "rows": [
-            {"label": label, "total": total, "cells": [
-                {"n": n, "heat": f"{n / total:.3f}" if total else "0", "share": share(n, total)}
-                for n in line]}
-            for label, total, line in zip(labels, totals, system.confusion, strict=False)
-        ],
-        "whole": len(labels) <= MAX_MATRIX,
-        "worst": worst[:MAX_MATRIX],
-    }  # fmt: skip
-
-
-def _reliability(found: Evaluation) -> View | None:
-    calibration = found.calibration
-    if calibration is None:
-        return None
-    ends = [
-        v for b in calibration.bins_before + calibration.bins_after if b.rows
-        for v in (b.confidence, b.low)
-    ]  # fmt: skip
-    low = min(0.5, max(0.0, int(min(ends, default=0.0) * 10) / 10))
-    sentence, good = calibration_sentence(calibration)
-    return {
-        "sentence": sentence,
-        "good": good,
-        "before": plots.reliability(
-            calibration.bins_before, label="Reliability before scaling", low=low, colour=2
-        ),
-        "after": plots.reliability(
-            calibration.bins_after, label="Reliability after scaling", low=low, colour=1
-        ),
-        "measures": [
-            (metric_name(name), number(calibration.before[name], 3),
-             number(calibration.after.get(name), 3))
-            for name in calibration.before
-        ],
-    }  # fmt: skip
-
-
-def _slices(found: Evaluation) -> View | None:
-    """The tuned model on each value of the slicing column, beside all rows."""
-    main = found.main_metric
-    rows = [
-        (value, f"{count(parts['rows'].value)} rows" if "rows" in parts else "", parts[main])
-        for value, parts in found.slices.items()
-        if main in parts
-    ]
-    overall = found.systems[0].metrics.get(main)
-    if not rows or overall is None:
-        return None
-    return _forest([("all rows", f"{count(found.rows)} rows", overall), *rows], colour=1)
 
 
 # --- settings --------------------------------------------------------------------------------
@@ -432,28 +292,35 @@ def _slices(found: Evaluation) -> View | None:
 def settings(run: Run, recipe: Recipe, lock: Mapping[str, Any]) -> View:
     """The resolved recipe, versions, hashes and stages."""
     resolved = _flat(recipe.resolved())
-    defaults = {
-        key: value
-        for section in ("train", "evaluate", "ship")
-        for key, value in _flat(
-            Recipe.model_fields[section].default.model_dump(mode="json"), f"{section}."
-        ).items()
+    with_defaults = ("train", "evaluate", "ship")
+    defaults = {}
+    for section in with_defaults:
+        default = Recipe.model_fields[section].default.model_dump(mode="json")
+        defaults.update(_flat(default, f"{section}."))
+    changed = {
+        key
+        for key, value in resolved.items()
+        if key.partition(".")[0] in with_defaults
+        and (key not in defaults or defaults[key] != value)
     }
+    finished = [stage for stage in STAGES if run.is_done(stage)]
     return {
-        "settings": [
-            (key, _plain(value), key in defaults and defaults[key] != value
-             or key.startswith(("train.", "evaluate.", "ship.")) and key not in defaults)
-            for key, value in resolved.items()
-        ],
+        "settings": [(key, _plain(value), key in changed) for key, value in resolved.items()],
         "versions": dict(lock.get("versions", {})),
-        "machine": [("Python", str(lock.get("python", ""))), ("Platform", str(lock.get("platform", ""))),
-                    ("Seed", str(lock.get("seed", "")))],
-        "hashes": [("recipe.yaml", str(lock.get("recipe_sha256", ""))),
-                   ("resolved recipe", str(lock.get("resolved_sha256", "")))]
-        + [(f"{stage}/", run.digest(stage)) for stage in STAGES if run.is_done(stage)],
-        "stages": [(stage, duration(run.seconds(stage)) if run.is_done(stage) else "not done")
-                   for stage in STAGES],
-    }  # fmt: skip
+        "machine": [
+            (name, str(lock.get(key, "")))
+            for name, key in (("Python", "python"), ("Platform", "platform"), ("Seed", "seed"))
+        ],
+        "hashes": [
+            ("recipe.yaml", str(lock.get("recipe_sha256", ""))),
+            ("resolved recipe", str(lock.get("resolved_sha256", ""))),
+            *((f"{stage}/", run.digest(stage)) for stage in finished),
+        ],
+        "stages": [
+            (stage, duration(run.seconds(stage)) if stage in finished else "not done")
+            for stage in STAGES
+        ],
+    }
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

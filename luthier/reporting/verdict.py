@@ -16,6 +16,7 @@ from luthier.reporting.wording import (
     number,
     p_text,
     sentence_case,
+    system_name,
 )
 
 Tone = Literal["better", "unclear", "worse", "pending"]
@@ -88,7 +89,7 @@ def judge(evaluation: Evaluation) -> Verdict:
             detail += f"  p {_equals(best.p_value)}"
         figures.append(
             Figure(
-                f"Difference to {best.name.replace('_', ' ')}",
+                f"Difference to {system_name(best.name)}",
                 difference_text(best.difference, digits).partition(" ")[0],
                 detail.strip(),
             )
@@ -98,8 +99,8 @@ def judge(evaluation: Evaluation) -> Verdict:
         "better": "Tuning helped: the model is better than every baseline measured."
         if among > 1
         else "Tuning helped: the model is better than the baseline.",
-        "worse": f"Tuning did not pay: {best.name.replace('_', ' ')} is better.",
-        "unclear": f"Not shown to be better than {best.name.replace('_', ' ')}.",
+        "worse": f"Tuning did not pay: {system_name(best.name)} is better.",
+        "unclear": f"Not shown to be better than {system_name(best.name)}.",
         "pending": "",
     }[tone]
     if tone == "better" and not _beats_all(evaluation):
@@ -189,7 +190,7 @@ def _equals(p_value: float) -> str:
 
 
 def _called(system: SystemResult) -> str:
-    name = system.name.replace("_", " ")
+    name = system_name(system.name)
     return f"{name} ({system.describe.rstrip('.')})" if system.describe else name
 
 

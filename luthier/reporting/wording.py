@@ -33,6 +33,11 @@ def metric_name(name: str) -> str:
     return METRIC_NAMES.get(name, name.replace("_", " "))
 
 
+def system_name(name: str) -> str:
+    """Name of a system for people: `zero_shot` -> `zero shot`."""
+    return {"tfidf": "TF-IDF"}.get(name, name.replace("_", " "))
+
+
 def sentence_case(text: str) -> str:
     """The text with its first letter in upper case."""
     return text[:1].upper() + text[1:]

@@ -73,7 +73,7 @@ def write_recipe(
 def _from_data(
     recipe: Path, data: Path, kind: str, input_column: str | None, output_column: str | None
 ) -> Mapping[str, str]:
-    from luthier.data.readers import open_file
+    from luthier.data.sources import open_file
     from luthier.data.rows import Row
 
     found: dict[str, str] = {"path": os.path.relpath(data, recipe.parent)}

@@ -57,7 +57,7 @@ def test_calibration_lowers_every_measure_of_an_overconfident_model() -> None:
     assert found.temperature == pytest.approx(2.5, rel=0.15)
     for name in ("ece", "ece_debiased", "brier", "nll"):
         assert found.after[name] < found.before[name]
-    assert found.after["ece"] < 0.03 < 0.08 < found.before["ece"]
+    assert found.after["ece"] < 0.05 < 0.15 < found.before["ece"]
     assert found.after["ece"] < 2 * found.after["ece_noise_floor"]
 
 

@@ -41,10 +41,14 @@ def _prepare(choices: Choices) -> Callable[[Floats], Floats]:
 
 
 def _odds(scores: Floats, label: int) -> Floats:
-    """Log-odds of a label: ranks as its probability does, without saturating at 1."""
+    """Log-odds of a label, nats: ranks as its probability does, without saturating at 1.
+
+    Rounded, so that rows with equal scores in another order of the labels still tie.
+    """
     others: Floats = logsumexp(np.delete(scores, label, axis=1), axis=1)
     with np.errstate(invalid="ignore"):
-        return np.nan_to_num(scores[:, label] - others, nan=0.0, posinf=1e300, neginf=-1e300)
+        odds = np.round(scores[:, label] - others, 9)
+    return np.nan_to_num(odds, nan=0.0, posinf=1e300, neginf=-1e300)
 
 
 def _area(score: Floats, positive: np.ndarray) -> Callable[[Floats], Floats]:

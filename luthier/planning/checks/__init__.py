@@ -1,0 +1,5 @@
+"""Checks: what can be wrong with a *combination* of settings, data, model and machine.
+
+One file per check. Its docstring's first line says what it is about; `check(facts)` returns a
+`Finding` (error: nothing is trained; warning; note) or None. Adding a check is adding a file.
+"""

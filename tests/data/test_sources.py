@@ -1,0 +1,258 @@
+"""Reading files: nothing is lost, nothing is changed, every bad row is named with its line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from luthier.data.config import SourceConfig
+from luthier.data.rows import Reject, Row
+from luthier.data.sources import open_file, open_source
+from luthier.errors import DataError
+
+
+def read(path: Path, *wanted: str) -> tuple[list[Row], list[Reject]]:
+    records = list(open_file(path, name=path.name, wanted=wanted).records)
+    return (
+        [r for r in records if isinstance(r, Row)],
+        [r for r in records if isinstance(r, Reject)],
+    )
+
+
+def write(path: Path, text: str | bytes) -> Path:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+AS_WRITTEN = [
+    "no",
+    "1",
+    "01",
+    "1.50",
+    "NaN",
+    "null",
+    "NA",
+    "None",
+    "true",
+    "2020-01-01",
+    "1e5",
+    " x ",
+]
+
+
+def test_csv_values_stay_as_written(tmp_path: Path) -> None:
+    text = "text,label\n" + "".join(f"row {i},{v}\n" for i, v in enumerate(AS_WRITTEN))
+    rows, rejects = read(write(tmp_path / "a.csv", text))
+    assert [r.fields["label"] for r in rows] == AS_WRITTEN and not rejects
+    assert [r.origin.row for r in rows] == list(range(2, 2 + len(AS_WRITTEN)))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_json_strings_and_fractions_stay_as_written(tmp_path: Path, suffix: str) -> None:
+    lines = [json.dumps({"label": v}) for v in AS_WRITTEN] + ['{"label": 0.50}', '{"label": NaN}']
+    text = "\n".join(lines) if suffix == "jsonl" else "[" + ",\n".join(lines) + "]"
+    rows, rejects = read(write(tmp_path / f"a.{suffix}", text))
+    assert [r.fields["label"] for r in rows] == [*AS_WRITTEN, "0.50", "NaN"] and not rejects
+
+
+def test_a_bad_jsonl_line_is_one_reject_with_its_line(tmp_path: Path) -> None:
+    text = '{"a": 1}\n\n{"a": \n[1, 2]\n"word"\n{"a": 1, "a": 2}\n{"a": "\\u0000"}\n'
+    text += '{"a": "\\ud83d"}\n{"a": 2}\r\n'
+    rows, rejects = read(write(tmp_path / "a.jsonl", text))
+    assert [(r.origin.row, r.fields) for r in rows] == [(1, {"a": 1}), (9, {"a": 2})]
+    assert [(r.origin.row, r.what) for r in rejects] == [
+        (3, "not JSON"), (4, "not an object"), (5, "not an object"), (6, "repeated key"),
+        (7, "NUL byte"), (8, "broken Unicode"),
+    ]  # fmt: skip
+    assert rejects[0].fields == {"line": '{"a": '}
+    assert "found a list" in rejects[1].reason
+
+
+def test_csv_rows_of_the_wrong_width_are_rejected_with_their_line(tmp_path: Path) -> None:
+    text = 'text,label\n"two\nlines",a\nonly\nx,b,c\n"y" z,d\n\nlast,e\n'
+    rows, rejects = read(write(tmp_path / "a.csv", text))
+    assert [(r.origin.row, r.fields["text"]) for r in rows] == [(2, "two\nlines"), (8, "last")]
+    assert [(r.origin.row, r.reason) for r in rejects[:2]] == [
+        (4, "wrong number of fields: found 1, the header has 2"),
+        (5, "wrong number of fields: found 3, the header has 2"),
+    ]
+    assert (rejects[2].origin.row, rejects[2].what) == (6, "not CSV")
+    assert rejects[1].fields == {"record": ["x", "b", "c"]}
+
+
+@pytest.mark.parametrize(
+    "body", ['fine,a\n"open,b\nnext,c\n', 'fine,a\n"open,b\nnext,"c"\nmore,d\n']
+)
+def test_a_quote_that_swallows_rows_stops_the_reading(tmp_path: Path, body: str) -> None:
+    with pytest.raises(DataError, match=r"^a\.csv:3: a quote opened in this row"):
+        read(write(tmp_path / "a.csv", "text,label\n" + body))
+
+
+def test_utf8_with_a_mark_is_read_and_the_mark_is_no_part_of_the_name(tmp_path: Path) -> None:
+    rows, _ = read(write(tmp_path / "a.csv", "\ufefftext,label\nà,é\n".encode()))
+    assert rows[0].fields == {"text": "à", "label": "é"}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [
+        ("utf-16", "UTF-16-LE"), ("utf-16-be", "UTF-16-BE"), ("utf-16-le", "UTF-16-LE"),
+        ("utf-32", "UTF-32-LE"), ("latin-1", "ISO-8859-1"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_other_encodings_are_named(tmp_path: Path, encoding: str, named: str, suffix: str) -> None:
+    text = "text,label\ncafé,a\n" if suffix == "csv" else '{"text": "café"}\n{"text": "b"}\n'
+    line = "2" if encoding == "latin-1" and suffix == "csv" else "1"
+    with pytest.raises(DataError, match=rf"^a\.{suffix}:{line}: .*{named}.*iconv -f {named}"):
+        read(write(tmp_path / f"a.{suffix}", text.encode(encoding)))
+
+
+def test_windows_quotes_are_told_from_latin_1(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"CP1252 \('.*“so”"):
+        read(write(tmp_path / "a.csv", "text,label\n“so”,a\n".encode("cp1252")))
+
+
+def test_damaged_rows_of_a_utf8_file_are_rejects(tmp_path: Path) -> None:
+    body = "text,label\né,a\nü,b\n".encode() + b"\xe9,c\nx\x00y,d\n"
+    rows, rejects = read(write(tmp_path / "a.csv", body))
+    assert [r.fields["label"] for r in rows] == ["a", "b"]
+    assert [(r.origin.row, r.reason.split(":")[0]) for r in rejects] == [
+        (4, "not UTF-8"), (5, "NUL byte"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"", "empty \\(0 bytes\\)"),
+        ("a.jsonl", b"\n \n", "only blank lines"),
+        ("a.csv", b"\n\n", "only blank lines"),
+        ("a.csv", b"x,y,x\n1,2,3\n", "two columns are named 'x'"),
+        ("a.csv", b"PK\x03\x04....", "Excel or ZIP"),
+        ("a.jsonl", b"\x1f\x8b.....", "gzip"),
+        ("a.parquet", b"text,label\n", "not a readable Parquet file"),
+        ("a.xlsx", b"PK", "unknown kind of file; expected one of .csv"),
+        ("a.json", b'{\n"rows": [\n{"a": 1}]}', "expected a list of objects"),
+        ("a.json", b'[{"a": 1},\n{"a" 2},\n{"a": 3}]', "a.json:2: not valid JSON"),
+        ("a.json", b'[{"a": 1}\n{"a": 2}]', "a.json:2: expected ',', found '{'"),
+        ("a.json", b'[{"a": 1},', "not valid JSON"),
+        ("a.json", b'[{"a": "open}]', "not valid JSON: Unterminated string"),
+        ("a.json", b'[{"a": 1}] x', "text after the end"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(write(tmp_path / name, content))
+
+
+def test_missing_files_name_the_nearest(tmp_path: Path) -> None:
+    write(tmp_path / "promises.csv", "a\n1\n")
+    with pytest.raises(DataError, match=r"Did you mean 'promises\.csv'\?"):
+        open_file(tmp_path / "promise.csv")
+    with pytest.raises(DataError, match=r"Data files there: promises\.csv"):
+        open_file(tmp_path / "zzz.jsonl")
+    with pytest.raises(DataError, match="no folder"):
+        open_file(tmp_path / "nowhere" / "a.csv")
+    with pytest.raises(DataError, match="is a folder"):
+        open_file(tmp_path)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_the_wanted_columns_tell_the_delimiter(tmp_path: Path, delimiter: str) -> None:
+    path = write(tmp_path / "a.csv", f"text{delimiter}label\na, b{delimiter}c\n")
+    rows, _ = read(path, "text", "label")
+    assert rows[0].fields == {"text": "a, b", "label": "c"}
+
+
+CELLS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=8))
+def test_whatever_csv_and_json_can_hold_comes_back(
+    tmp_path: Path, cells: list[tuple[str, str]]
+) -> None:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL)
+    writer.writerows([("a", "b"), *cells])
+    expected = [{"a": a, "b": b} for a, b in cells]
+    lines = [json.dumps(e, ensure_ascii=False) for e in expected]
+    files = {
+        "x.csv": out.getvalue(),
+        "x.jsonl": "\n".join(lines),
+        "x.json": "[" + " ,\n".join(lines) + "]\n",
+    }
+    for name, text in files.items():
+        rows, rejects = read(write(tmp_path / name, text))
+        assert [r.fields for r in rows] == expected and not rejects, name
+
+
+def test_a_json_list_longer_than_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.data.json_rows._CHUNK", 7)
+    items: list[dict[str, Any]] = [{"a": "x" * n, "n": 10**n} for n in range(40)]
+    rows, rejects = read(write(tmp_path / "a.json", json.dumps(items, indent=1)))
+    assert [r.fields for r in rows] == items and not rejects
+    assert [r.origin.row for r in rows] == list(range(1, 41))
+    rows, rejects = read(write(tmp_path / "b.json", "[1234567890123, {}]"))
+    assert rejects[0].fields == {"value": 1234567890123} and rows[0].origin.row == 2
+
+
+def test_parquet_class_numbers_become_their_names(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    feature = {"names": ["no", "yes"], "_type": "ClassLabel"}
+    meta = {"info": {"features": {"t": {"dtype": "string", "_type": "Value"}, "l": feature}}}
+    table = pa.table({"t": ["a", "b", "c"], "l": pa.array([1, 0, -1], pa.int64())})
+    path = tmp_path / "odd [1].parquet"
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(meta)}), path)
+    opened = open_file(path)
+    assert opened.columns == ["t", "l"] and opened.total == 3
+    rows = [r for r in opened.records if isinstance(r, Row)]
+    assert [(r.origin.row, r.fields["l"]) for r in rows] == [(1, "yes"), (2, "no"), (3, None)]
+
+
+def test_an_unreachable_hub_is_said_to_be(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nobody/nothing: .*hub cannot be reached.*`path:`"):
+        open_source(SourceConfig(hub="nobody/nothing"), tmp_path, wanted=[])
+
+
+def test_packaged_sets_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "datasets").mkdir()
+    write(tmp_path / "datasets" / "promises.csv", "a\n1\n")
+    monkeypatch.setattr("luthier.data.sources.resources.files", lambda package: tmp_path)
+    for name in ("luthier:promises.csv", "luthier:promises"):
+        table = open_source(SourceConfig(path=name), tmp_path, wanted=["a"])
+        assert table.name == name and len(list(table.records)) == 1
+    with pytest.raises(DataError, match=r"Did you mean 'promises\.csv'\?"):
+        open_source(SourceConfig(path="luthier:promise.csv"), tmp_path, wanted=[])
+    with pytest.raises(DataError, match="no such packaged set"):
+        open_source(SourceConfig(path="luthier:../a.csv"), tmp_path, wanted=[])
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    import tracemalloc
+
+    row = {"a": "x" * 1000}
+    line = json.dumps(row)
+    write(tmp_path / "a.jsonl", (line + "\n") * 8000)
+    write(tmp_path / "a.json", "[" + ",".join([line] * 8000) + "]")
+    write(tmp_path / "a.csv", "a\n" + ("x" * 1000 + "\n") * 8000)
+    for name in ("a.jsonl", "a.json", "a.csv"):
+        tracemalloc.start()
+        count = sum(1 for _ in open_file(tmp_path / name).records)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert count == 8000 and peak < 6_000_000, (name, peak)

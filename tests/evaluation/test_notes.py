@@ -1,0 +1,86 @@
+"""The plain words under the figures."""
+
+from __future__ import annotations
+
+import pytest
+from made_runs import classification_row
+
+from luthier.artifacts import Calibration, Estimate, SystemResult
+from luthier.evaluation import notes
+from luthier.evaluation.evaluate import METRICS
+
+ACCURACY, PERPLEXITY = METRICS.build("accuracy"), METRICS.build("perplexity")
+
+
+def system(
+    name: str, value: float, difference: Estimate | None = None, metric: str = "accuracy"
+) -> SystemResult:
+    return SystemResult(
+        name=name, describe="", metrics={metric: Estimate(value=value)}, seconds=0,
+        difference=difference,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.05, 0.15, None), (-0.02, 0.1, "not measurably better"), (-0.2, -0.1, "is worse than")],
+)
+def test_a_baseline_that_is_as_good(low: float, high: float, said: str | None) -> None:
+    difference = Estimate(value=(low + high) / 2, low=low, high=high)
+    found = notes.on_baselines(
+        ACCURACY, [system("tuned", 0.8), system("tfidf", 0.75, difference)]
+    )
+
+    if said is None:
+        assert found == []
+    else:
+        assert said in found[0] and "TF-IDF is far cheaper" in found[0]
+        assert "accuracy 0.800 against 0.750" in found[0]
+
+
+def test_lower_is_better_for_perplexity() -> None:
+    systems = [
+        system("tuned", 9, metric="perplexity"),
+        system("zero_shot", 12, Estimate(value=-3, low=-4, high=-2), "perplexity"),
+        system("few_shot", 7, Estimate(value=2, low=1, high=3), "perplexity"),
+    ]
+    (found,) = notes.on_baselines(PERPLEXITY, systems)
+
+    assert "worse than the base model with examples in its prompt" in found
+    assert "Prompting may be enough" in found
+
+
+def test_too_few_rows_names_how_many_would_do() -> None:
+    rows = [classification_row(i) for i in range(40)]
+    found = notes.on_rows(ACCURACY, Estimate(value=0.8, low=0.65, high=0.9), 40, rows, rows)
+
+    assert any("40 test rows are too few" in n and "246 rows" in n for n in found)
+    assert any("Only 40 training rows" in n for n in found)
+    assert len(found) == 2
+
+
+def test_rare_and_lopsided_labels() -> None:
+    test = [classification_row(0)] * 95 + [classification_row(1)] * 5
+    train = [classification_row(0)] * 295 + [classification_row(1)] * 5
+    found = notes.on_rows(ACCURACY, Estimate(value=0.95, low=0.9, high=0.97), 100, train, test)
+
+    assert "Only 5 training rows have the label 'False'." in found
+    assert any(n.startswith("Only 5 test rows have the label 'False'") for n in found)
+    assert any("95% of the test rows have the label 'True'" in n for n in found)
+
+
+def test_enough_balanced_rows_need_no_notes() -> None:
+    rows = [classification_row(i) for i in range(400)]
+
+    assert notes.on_rows(ACCURACY, Estimate(value=0.8, low=0.76, high=0.84), 400, rows, rows) == []
+
+
+def test_a_temperature_that_did_harm_is_said() -> None:
+    calibration = Calibration(
+        temperature=0.4, rows=12, before={"nll": 0.3}, after={"nll": 0.4},
+        bins_before=[], bins_after=[],
+    )  # fmt: skip
+    found = notes.on_calibration(calibration)
+
+    assert any("12 rows only" in n for n in found)
+    assert any("worse (0.300 to 0.400" in n for n in found)
