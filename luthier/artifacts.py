@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from luthier.errors import RunError
 from luthier.example import Example, Message, Origin, Split
@@ -33,7 +33,13 @@ class Artifact(BaseModel):
     @classmethod
     def load(cls, run: Run) -> Self:
         """Read the artifact; RunError when it is missing or damaged."""
-        return cls.model_validate(run.read_json(cls.FILE))
+        try:
+            return cls.model_validate(run.read_json(cls.FILE))
+        except ValidationError as error:
+            raise RunError(
+                f"{run.path / cls.FILE} was written by another version of luthier "
+                f"({error.error_count()} fields do not fit). Repeat the stage."
+            ) from None
 
 
 # --- data --------------------------------------------------------------------------------------

@@ -162,10 +162,11 @@ class Renderer:
 
     def _begin(self) -> list[int]:
         """The begin-of-sequence token, where the tokenizer adds one by itself."""
-        return [
-            i for i in self.tokenizer.build_inputs_with_special_tokens([])
-            if i == self.tokenizer.bos_token_id and i != self.tokenizer.eos_token_id
-        ]  # fmt: skip
+        bos: int | None = self.tokenizer.bos_token_id
+        added = self.tokenizer.encode("")
+        return [bos] if bos is not None and bos != self.tokenizer.eos_token_id and (
+            added[:1] == [bos]
+        ) else []  # fmt: skip
 
     def _find_stop_id(self) -> int:
         """The token the template puts right after an answer; eos for models without template."""

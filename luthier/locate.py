@@ -291,8 +291,14 @@ def explained(section: ModelSection, folder: Path, what: str) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, _COMPLAINTS) and type(error) is not Exception:
             raise
+        if "scaled_dot_product_attention" in str(error):
+            raise ModelError(
+                f"model '{section.name}' has no sdpa attention in this version of transformers. "
+                "Set train.attn_implementation: eager."
+            ) from error
+        where = "" if section.name == str(folder) else f" ({folder})"
         raise ModelError(
-            f"model '{section.name}' ({folder}): {what}: {first_line(error)}"
+            f"model '{section.name}'{where}: {what}: {first_line(error)}"
         ) from error
 
 

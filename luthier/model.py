@@ -97,10 +97,10 @@ def open_model(
     model.name_or_path = published_name(section)
     if not (trainable and adapter is None and quantization is None):
         model.requires_grad_(False)
-    if adapter is not None:
-        model = adapters.load(model, adapter, trainable=trainable)
     if precision == "frozen_bf16":
         _compute_frozen_products_in_bf16(model)
+    if adapter is not None:
+        model = adapters.load(model, adapter, trainable=trainable)
     return model.eval()
 
 
@@ -203,6 +203,8 @@ def _load(
             output_loading_info=True,
             **options,
         )
+    if quantization is not None and model.device.type == "cpu":
+        _mend_4bit_on_cpu(model, section.name)
     if missing := sorted(info["missing_keys"]):
         raise ModelError(
             f"{folder}: the weights lack {len(missing)} tensors that {type(model).__name__} "
@@ -228,17 +230,48 @@ def _check_forward(model: Any, name: str) -> None:
             ours = logits(model, seen[0]).float() if seen else own[:0]
     finally:
         hook.remove()
-    if own.shape != ours.shape or not torch.allclose(own, ours, rtol=1e-3, atol=1e-3):
-        raise ModelError(
-            f"model '{name}': {type(model).__name__} computes its logits in a way that luthier "
-            "does not know. Use another model."
-        )
     spread = own.std().clamp(min=1e-6)
     if (own[0, :2] - own[1, :2]).abs().max() > 0.5 * spread:
         raise ModelError(
             f"model '{name}': {type(model).__name__} lets a token see the ones after it, so it "
             "cannot generate text. Use a causal language model."
         )
+    if own.shape != ours.shape or not torch.allclose(own, ours, rtol=1e-3, atol=1e-3):
+        raise ModelError(
+            f"model '{name}': {type(model).__name__} computes its logits in a way that luthier "
+            "does not know. Use another model."
+        )
+
+
+def _mend_4bit_on_cpu(model: Any, name: str) -> None:
+    """Keep two faults of bitsandbytes (seen in 0.50, on processors with AVX-512) out.
+
+    At the first forward pass in eval mode (a validation, say) it repacks the weights for
+    inference, and lets no gradient through from then on: switched off. Rows that are not whole
+    blocks are dequantized with other blocks' scales: such a model is refused.
+    """
+    from bitsandbytes.functional import dequantize_4bit, dequantize_blockwise
+
+    for path, module in model.named_modules():
+        if not hasattr(module, "support_avx512bf16_for_cpu"):
+            continue
+        module.support_avx512bf16_for_cpu = False
+        state = module.weight.quant_state
+        if state.shape[-1] % state.blocksize == 0:
+            continue
+        scales = state.absmax
+        if state.nested:
+            scales = dequantize_blockwise(scales, state.state2) + state.offset
+        packed = module.weight.data.view(torch.uint8).flatten()
+        values = state.code[torch.stack([packed >> 4, packed & 15], dim=1).flatten().long()]
+        expected = values * scales.repeat_interleave(state.blocksize)[: values.numel()]
+        found = dequantize_4bit(module.weight.data, state).flatten()
+        if not torch.allclose(found.float(), expected.float(), rtol=0.02, atol=1e-3):
+            raise ModelError(
+                f"model '{name}': bitsandbytes computes 4-bit layers wrongly on this CPU when "
+                f"their inputs are no multiple of {state.blocksize} ({path}: {state.shape[-1]}). "
+                "Use train.quantization.load_in_8bit, a GPU, or train.quantization: null."
+            )
 
 
 def _config(section: ModelSection, folder: Path) -> Any:
@@ -269,10 +302,9 @@ def attach_adapter(model: Any, lora: LoraSection, precision: Precision = "float3
         ModelError: `target_modules`, `modules_to_save` or layer indices the model does not have,
             or an initialisation that a quantized base does not allow.
     """
-    adapted = adapters.attach(model, lora)
     if precision == "frozen_bf16":
-        _compute_frozen_products_in_bf16(adapted)
-    return adapted
+        _compute_frozen_products_in_bf16(model)
+    return adapters.attach(model, lora)
 
 
 # --- precision ---------------------------------------------------------------------------------
@@ -317,10 +349,11 @@ class _FrozenLinear(nn.Linear):
 
 
 def _compute_frozen_products_in_bf16(model: Any) -> None:
+    """Of a model that has no adapter yet: adapters stay fp32, also where they are frozen."""
     head = model.get_output_embeddings()
     for module in model.modules():
         # Exactly nn.Linear: quantized layers derive from it and have arithmetic of their own.
-        if type(module) is nn.Linear and module is not head and not module.weight.requires_grad:
+        if type(module) is nn.Linear and module is not head:
             module.__class__ = _FrozenLinear
 
 

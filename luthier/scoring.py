@@ -18,6 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from luthier.chat import Rendered, Renderer
 from luthier.errors import ModelError
 from luthier.example import Message
+from luthier.model import has_plain_cache
 
 LOGITS_BYTES = 2**28
 """Most float32 logits held at once; a batch is made smaller rather than exceed it."""
@@ -133,8 +135,10 @@ def answer_scores(
 
 @dataclass(frozen=True)
 class _Trie:
-    """The labels' tokens as a tree. Node 0 stands for the prompt; leaves are no nodes, because
-    nothing is ever predicted from them."""
+    """The labels' tokens as a tree.
+
+    Node 0 stands for the prompt. Leaves are no nodes: nothing is ever predicted from them.
+    """
 
     tokens: list[int]
     """Of nodes 1, 2, ...: the token that leads to the node."""
@@ -146,9 +150,7 @@ class _Trie:
     """(labels, edges): 1 where the label's way through the tree takes the edge."""
 
     @classmethod
-    def of(
-        cls, answers: Sequence[Sequence[int]], stop_id: int, labels: Sequence[str]
-    ) -> _Trie:
+    def of(cls, answers: Sequence[Sequence[int]], stop_id: int, labels: Sequence[str]) -> _Trie:
         ways = [
             (*answer, stop_id) if _begins_another(answer, answers) else tuple(answer)
             for answer in answers
@@ -312,9 +314,7 @@ def _batches(
         yield batch
 
 
-def _families(
-    inputs: Sequence[Sequence[int]], keep: Sequence[int]
-) -> list[tuple[int, list[int]]]:
+def _families(inputs: Sequence[Sequence[int]], keep: Sequence[int]) -> list[tuple[int, list[int]]]:
     """Group rows by the prefixes they share: [(tokens shared, rows)].
 
     All rows make one family unless a part of them (those of one template, say) shares so much
@@ -322,8 +322,8 @@ def _families(
     """
     if not inputs:
         return []
-    order = sorted(range(len(inputs)), key=lambda row: inputs[row])
-    common = [_common(inputs[a], inputs[b]) for a, b in zip(order, order[1:], strict=False)]
+    order = sorted(range(len(inputs)), key=lambda row: list(inputs[row]))
+    common = [_common(inputs[a], inputs[b]) for a, b in pairwise(order)]
     # At least the positions that need logits must stay outside the prefix.
     limit = [len(inputs[row]) - keep[row] for row in order]
 
@@ -337,7 +337,7 @@ def _families(
         here = shared(lo, hi)
         cuts = [lo, *(i + 1 for i in range(lo, hi - 1) if common[i] <= here), hi]
         rest: list[int] = []
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in pairwise(cuts):
             further = shared(start, end)
             saved = (end - start - 1) * (further - here)
             if len(cuts) > 2 and saved > further + WORTH_A_PREFIX:
@@ -478,12 +478,12 @@ def _sees_trees(model: Any) -> bool:
     """Whether the model takes 4-D masks and positions and keeps a plain cache in all layers."""
     config = model.config
     needed = {"attention_mask", "position_ids", "past_key_values", "logits_to_keep"}
-    if config.is_encoder_decoder or getattr(config, "alibi", False):
-        return False
-    if config._attn_implementation not in ("sdpa", "eager") or not needed <= _arguments(model):
-        return False
-    layers = DynamicCache(config=config).layers
-    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+    return (
+        config._attn_implementation in ("sdpa", "eager")
+        and not getattr(config, "alibi", False)
+        and needed <= _arguments(model)
+        and has_plain_cache(model)
+    )
 
 
 def _arguments(model: Any) -> set[str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from luthier.run import Run
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -83,7 +85,6 @@ def make_run(tmp_path: Path, tiny_model_dir: Path) -> Callable[..., Any]:
     import json
 
     from luthier import recipe as recipes
-    from luthier.run import Run
 
     def make(overrides: list[str] | None = None, **sections: Any) -> Run:
         rows = ["sentence,label,style"]
@@ -113,5 +114,47 @@ def make_run(tmp_path: Path, tiny_model_dir: Path) -> Callable[..., Any]:
         path = tmp_path / "recipe.yaml"
         path.write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML
         return Run.create(recipes.load(path, overrides or []), tmp_path / "runs")
+
+    return make
+
+def save_plan(run: Run, precision: str = "float32") -> None:
+    """A plan that decides nothing but the precision: the planner has tests of its own."""
+    from luthier.artifacts import Plan
+
+    Plan(
+        device="cpu", precision=precision, decisions=[], findings=[], memory=[], total_bytes=0,
+        available_bytes=1, fits=True, trainable_parameters=0, total_parameters=0, train_rows=1,
+        batches_per_epoch=1, total_steps=1, tokens_per_epoch=1, seconds=None, schedule=[],
+    ).save(run)  # fmt: skip
+
+
+@pytest.fixture
+def ready_run(make_run: Callable[..., Run]) -> Callable[..., Run]:
+    """Make a run whose data and plan are done: `ready_run(precision="float32", train={...})`."""
+
+    def make(precision: str = "float32", **sections: Any) -> Run:
+        from luthier.data.build import build
+
+        run = make_run(**sections)
+        with run.stage("data", "built"):
+            build(run)
+        with run.stage("plan", "planned"):
+            save_plan(run, precision)
+        return run
+
+    return make
+
+
+@pytest.fixture
+def train_run(ready_run: Callable[..., Run]) -> Callable[..., Any]:
+    """Train a fresh run and return (run, summary)."""
+
+    def make(**arguments: Any) -> Any:
+        from luthier.training.train import train
+
+        run = ready_run(**arguments)
+        with run.stage("train", "trained"):
+            summary = train(run)
+        return run, summary
 
     return make

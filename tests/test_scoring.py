@@ -15,6 +15,8 @@ from luthier import scoring
 from luthier.chat import Renderer
 from luthier.errors import ModelError
 from luthier.example import Example, Message, Origin
+from luthier.model import attach_adapter
+from luthier.training.config import LoraSection
 
 INSTRUCTION = "Reply 'True' if the sentence is a promise, 'False' if not.\n\nInput: "
 SENTENCES = [
@@ -85,9 +87,7 @@ def naive(
 @pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS.keys())
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_equals_naive(model: Any, renderer: Renderer, labels: list[str], batch_size: int) -> None:
-    scores = scoring.label_scores(
-        model, renderer, conversations(), labels, batch_size=batch_size
-    )
+    scores = scoring.label_scores(model, renderer, conversations(), labels, batch_size=batch_size)
 
     expected = naive(model, renderer, conversations(), labels)
     assert np.ptp(expected, axis=0).min() > 0.01, "rows must differ for this test to mean much"
@@ -107,19 +107,14 @@ def test_the_labels_used_here_have_the_token_counts_their_names_say(renderer: Re
 
 
 def test_with_an_adapter(tiny_model_dir: Path, renderer: Renderer) -> None:
-    from peft import LoraConfig, get_peft_model
-
     base = sharpened(AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32))
     labels = LABELS["several tokens"]
     before = scoring.label_scores(base, renderer, conversations(), labels, batch_size=4)
-    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
-    adapted = get_peft_model(base, config).eval()
+    adapted = sharpened(attach_adapter(base, LoraSection(r=4)))
 
     scores = scoring.label_scores(adapted, renderer, conversations(), labels, batch_size=4)
 
-    np.testing.assert_allclose(
-        scores, naive(adapted, renderer, conversations(), labels), atol=1e-4
-    )
+    np.testing.assert_allclose(scores, naive(adapted, renderer, conversations(), labels), atol=1e-4)
     assert np.abs(scores - before).max() > 0.1
 
 

@@ -77,9 +77,9 @@ def newcombe(first: Bools, second: Bools) -> Estimate:
     margins = math.prod(
         [both + only_first, only_second + neither, both + only_second, only_first + neither]
     )
-    association = both * neither - only_first * only_second
+    association = float(both * neither - only_first * only_second)
     if association > 0:
-        association = max(0, association - rows / 2)
+        association = max(0.0, association - rows / 2)
     phi = association / math.sqrt(margins) if margins else 0.0
 
     def reach(a: float, b: float) -> float:

@@ -19,7 +19,7 @@ class GenerationSection(Section):
 class EvaluateConfig(Section):
     """What the tuned model is held against."""
 
-    baselines: list[str] = ["majority", "tfidf", "zero_shot", "few_shot"]
+    baselines: list[str] = Field(default=["majority", "tfidf", "zero_shot", "few_shot"])
     """Files in `luthier/evaluation/baselines/`, all measured on the same test rows."""
     few_shot_examples: int = Field(default=4, ge=1)
     """Training rows shown to the few-shot baseline."""

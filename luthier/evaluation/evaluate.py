@@ -76,15 +76,13 @@ def evaluate(run: Run, *, runs: Path = RUNS) -> Evaluation:
         outcomes[name] = asked.outcome
         systems.append(_result(name, asked, seconds, metrics, recipe, run, against=tuned.outcome))
 
-    calibration, note = _calibrate(recipe, fit, tuned.outcome)
-    notes += note
+    calibration, doubts = _calibrate(recipe, fit, tuned.outcome)
+    notes += doubts
     main = metrics[0]
     notes += remarks.on_baselines(main, systems)
-    notes += remarks.on_rows(
-        main, systems[0].metrics.get(main.name), len(test), setting.train, test
-    )
-    slices, note = _slices(tuned.outcome, test, recipe.evaluate.slice_by, main, recipe)
-    notes += note
+    notes += remarks.on_rows(main, systems[0].metrics.get(main.name), setting.train, test)
+    slices, unshown = _slices(tuned.outcome, test, recipe.evaluate.slice_by, main, recipe)
+    notes += unshown
     found = Evaluation(
         task=recipe.task.kind,
         labels=recipe.labels,
@@ -126,8 +124,8 @@ def evaluate_on(
     asked = Asked(outcome, "the tuned model")
     tuned = _result(TUNED, asked, time.monotonic() - started, metrics, recipe, run)
     main = metrics[0]
-    notes += remarks.on_rows(main, tuned.metrics.get(main.name), len(examples), [], examples)
-    slices, note = _slices(outcome, examples, slice_by, main, recipe)
+    notes += remarks.on_rows(main, tuned.metrics.get(main.name), [], examples)
+    slices, unshown = _slices(outcome, examples, slice_by, main, recipe)
     fitted = _fitted(run)
     calibration = None
     if fitted is not None and isinstance(outcome, Choices):
@@ -140,7 +138,7 @@ def evaluate_on(
         systems=[tuned],
         calibration=calibration,
         slices=slices,
-        notes=notes + note,
+        notes=notes + unshown,
         samples=_samples(outcome, examples),
         predictions_file="",
     )

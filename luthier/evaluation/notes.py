@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from luthier.artifacts import Calibration, Estimate, SystemResult
+from luthier.evaluation.calibration import COLDEST, HOTTEST
 from luthier.evaluation.compare import rows_for_reach
 from luthier.evaluation.outcome import Metric
 from luthier.example import Example
@@ -61,17 +62,23 @@ def on_baselines(metric: Metric, systems: Sequence[SystemResult]) -> list[str]:
 
 
 def on_rows(
-    metric: Metric, tuned: Estimate | None, rows: int, train: Sequence[Example],
-    test: Sequence[Example],
+    metric: Metric, tuned: Estimate | None, train: Sequence[Example], test: Sequence[Example]
 ) -> list[str]:
-    """Notes on data too small or too lopsided for the figures to say much."""  # fmt: skip
+    """Notes on data too small or too lopsided for the figures to say much.
+
+    Args:
+        metric: the main metric.
+        tuned: its value for the tuned model.
+        train: the training rows; none where they are not at hand.
+        test: the rows measured on.
+    """
     notes = []
     if tuned and metric.proportion is not None and tuned.low is not None and tuned.high is not None:
         reach = (tuned.high - tuned.low) / 2
         if reach > WIDE:
             wanted = rows_for_reach(min(max(tuned.value, 0.1), 0.9), WANTED)
             notes.append(
-                f"{rows} test rows are too few: {metric.name} is only known to be between "
+                f"{len(test)} test rows are too few: {metric.name} is only known to be between "
                 f"{tuned.low:.2f} and {tuned.high:.2f}. Plus or minus {WANTED:g} needs about "
                 f"{wanted} rows."
             )
@@ -102,8 +109,15 @@ def on_calibration(calibration: Calibration) -> list[str]:
     """Notes on a temperature that is poorly known or did no good."""
     notes = []
     if calibration.rows < FEW_CALIBRATION_ROWS:
+        notes.append(f"The temperature was fitted on {calibration.rows} rows only and is rough.")
+    if not 1.01 * COLDEST < calibration.temperature < HOTTEST / 1.01:
         notes.append(
-            f"The temperature was fitted on {calibration.rows} rows only and is rough."
+            f"The temperature came out at its bound ({calibration.temperature:.3g}): "
+            + (
+                "the scores of the calibration rows say next to nothing about their labels."
+                if calibration.temperature > 1
+                else "the calibration rows have no errors to learn from."
+            )
         )
     if calibration.after["nll"] > calibration.before["nll"]:
         notes.append(

@@ -43,6 +43,8 @@ class Verdict:
     lead: list[str]
     """Sentences."""
     figures: list[Figure]
+    command: str = ""
+    """What to run next, where something is missing."""
 
 
 def best_baseline(evaluation: Evaluation) -> SystemResult | None:
@@ -130,7 +132,7 @@ def pending(done: list[str], run_name: str, *, training: bool) -> Verdict:
     else:
         headline, lead = "Nothing has been done yet.", []
     target = run_name if verb == "evaluate" else "RECIPE"
-    return Verdict("pending", headline, [*lead, f"Next: luthier {verb} {target}"], [])
+    return Verdict("pending", headline, lead, [], f"luthier {verb} {target}")
 
 
 def calibration_sentence(calibration: Calibration) -> tuple[str, bool]:

@@ -108,7 +108,7 @@ def train(run: Run, *, runs: Path = RUNS) -> TrainSummary:
         trained_tokens=done.trained_tokens,
         peak_bytes=_peak_bytes(),
         trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        total_parameters=plan.total_parameters,
+        total_parameters=sum(p.numel() for p in model.parameters()),
     )
     summary.save(run)
     return summary

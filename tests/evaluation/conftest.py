@@ -10,8 +10,8 @@ import pytest
 from made_runs import (
     classification_row,
     generation_row,
-    put_weights,
     put_rows,
+    put_weights,
     text_row,
     train_fully,
 )
@@ -44,9 +44,7 @@ STEPS = 40
 
 
 @pytest.fixture
-def trained_run(
-    make_run: Callable[..., Run], weights: Callable[[str], Path]
-) -> Callable[..., Run]:
+def trained_run(make_run: Callable[..., Run], weights: Callable[[str], Path]) -> Callable[..., Run]:
     """Make a trained run of a kind of task: `trained_run("classification", evaluate={...})`."""
 
     def make(kind: str = "classification", *, test: int = 40, **sections: Any) -> Run:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
 from made_runs import classification_row, generation_row
+from scipy.special import log_softmax
 
 from luthier.errors import DataError
 from luthier.evaluation.asking import Setting
@@ -29,9 +29,7 @@ def setting(trained_run: Callable[..., Run]) -> Setting:
 
 def labelled(counts: dict[str, int]) -> list[Example]:
     rows = [label for label, count in counts.items() for _ in range(count)]
-    return [
-        classification_row(i).but(label=label, id=f"{i:03}") for i, label in enumerate(rows)
-    ]
+    return [classification_row(i).but(label=label, id=f"{i:03}") for i, label in enumerate(rows)]
 
 
 def test_the_registry_finds_the_baselines() -> None:
@@ -184,12 +182,16 @@ def test_few_shot_says_when_it_cannot_be_calibrated(setting: Setting) -> None:
 
 
 def test_few_shot_shows_fewer_rows_where_the_context_is_short(setting: Setting) -> None:
-    setting.base.model.config.max_position_embeddings = 390
+    base, config = setting.base, setting.base.model.config
+    shots = few_shot.choose_shots(setting.train, 4, setting.recipe.seed)
+    longest = max(
+        len(base.renderer.prompt(few_shot.with_shots(shots[:1], row.prompt, turns=True)))
+        for row in setting.test
+    )
 
-    asked = few_shot.measure(setting)
-
-    assert "1 training rows" in asked.describe or "2 training rows" in asked.describe
-    setting.base.model.config.max_position_embeddings = 150
+    config.max_position_embeddings = longest + 4
+    assert "with 1 training row in" in few_shot.measure(setting).describe
+    config.max_position_embeddings = longest - 10
     with pytest.raises(DataError, match="no training row fits the model's context"):
         few_shot.measure(setting)
 

@@ -47,7 +47,7 @@ def test_classification(
     assert majority.difference.low > 0.2
     assert majority.p_value is not None and majority.p_value < 1e-3
     for system in found.systems:
-        assert list(system.metrics)[0] == "accuracy"
+        assert next(iter(system.metrics)) == "accuracy"
         assert set(system.metrics) == {"accuracy", "macro_f1", "auroc"}
         assert system.confusion is not None and sum(map(sum, system.confusion)) == 40
         assert system.labels["True"].support == 20

@@ -82,9 +82,7 @@ def test_classification_metrics_equal_scikit_learn(labels: int, ties: bool) -> N
     if labels == 2:
         auroc = sk.roc_auc_score(choices.gold == 0, p[:, 0])
     else:
-        auroc = np.mean([
-            sk.roc_auc_score(choices.gold == c, p[:, c]) for c in range(labels)
-        ])
+        auroc = np.mean([sk.roc_auc_score(choices.gold == c, p[:, c]) for c in range(labels)])
     assert values["auroc"] == pytest.approx(auroc)
     table = sk.confusion_matrix(choices.gold, choices.predicted)
     np.testing.assert_array_equal(confusion(choices), table)
@@ -178,9 +176,7 @@ def test_exact_match_ignores_white_space_only() -> None:
 
 
 def test_perplexity_is_per_token_not_per_row() -> None:
-    assert value_of(METRICS.build("perplexity"), some_answers()) == pytest.approx(
-        math.exp(16 / 18)
-    )
+    assert value_of(METRICS.build("perplexity"), some_answers()) == pytest.approx(math.exp(16 / 18))
 
 
 def test_perplexity_of_a_hopeless_model_is_a_finite_number() -> None:

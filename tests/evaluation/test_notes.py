@@ -27,9 +27,7 @@ def system(
 )
 def test_a_baseline_that_is_as_good(low: float, high: float, said: str | None) -> None:
     difference = Estimate(value=(low + high) / 2, low=low, high=high)
-    found = notes.on_baselines(
-        ACCURACY, [system("tuned", 0.8), system("tfidf", 0.75, difference)]
-    )
+    found = notes.on_baselines(ACCURACY, [system("tuned", 0.8), system("tfidf", 0.75, difference)])
 
     if said is None:
         assert found == []
@@ -52,7 +50,7 @@ def test_lower_is_better_for_perplexity() -> None:
 
 def test_too_few_rows_names_how_many_would_do() -> None:
     rows = [classification_row(i) for i in range(40)]
-    found = notes.on_rows(ACCURACY, Estimate(value=0.8, low=0.65, high=0.9), 40, rows, rows)
+    found = notes.on_rows(ACCURACY, Estimate(value=0.8, low=0.65, high=0.9), rows, rows)
 
     assert any("40 test rows are too few" in n and "246 rows" in n for n in found)
     assert any("Only 40 training rows" in n for n in found)
@@ -62,7 +60,7 @@ def test_too_few_rows_names_how_many_would_do() -> None:
 def test_rare_and_lopsided_labels() -> None:
     test = [classification_row(0)] * 95 + [classification_row(1)] * 5
     train = [classification_row(0)] * 295 + [classification_row(1)] * 5
-    found = notes.on_rows(ACCURACY, Estimate(value=0.95, low=0.9, high=0.97), 100, train, test)
+    found = notes.on_rows(ACCURACY, Estimate(value=0.95, low=0.9, high=0.97), train, test)
 
     assert "Only 5 training rows have the label 'False'." in found
     assert any(n.startswith("Only 5 test rows have the label 'False'") for n in found)
@@ -72,7 +70,7 @@ def test_rare_and_lopsided_labels() -> None:
 def test_enough_balanced_rows_need_no_notes() -> None:
     rows = [classification_row(i) for i in range(400)]
 
-    assert notes.on_rows(ACCURACY, Estimate(value=0.8, low=0.76, high=0.84), 400, rows, rows) == []
+    assert notes.on_rows(ACCURACY, Estimate(value=0.8, low=0.76, high=0.84), rows, rows) == []
 
 
 def test_a_temperature_that_did_harm_is_said() -> None:
@@ -84,3 +82,17 @@ def test_a_temperature_that_did_harm_is_said() -> None:
 
     assert any("12 rows only" in n for n in found)
     assert any("worse (0.300 to 0.400" in n for n in found)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "said"), [(0.05, "no errors"), (19.99, "next to nothing"), (1.5, None)]
+)
+def test_a_temperature_at_its_bound_is_said(temperature: float, said: str | None) -> None:
+    calibration = Calibration(
+        temperature=temperature, rows=100, before={"nll": 0.5}, after={"nll": 0.4},
+        bins_before=[], bins_after=[],
+    )  # fmt: skip
+    found = notes.on_calibration(calibration)
+
+    assert [said in n for n in found if said] == ([True] if said else [])
+    assert len(found) == (1 if said else 0)

@@ -243,7 +243,9 @@ def test_long_texts_and_long_tables_say_what_they_leave_out(folder: Folder) -> N
 def test_predictions_without_the_expected_columns_are_a_user_error(folder: Folder) -> None:
     run = folder.make()
     (run.path / "evaluate/predictions.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(RunError, match="no column origin, input, gold, predicted, confidence; found a, b"):
+    with pytest.raises(
+        RunError, match="no column origin, input, gold, predicted, confidence; found a, b"
+    ):
         report(run)
 
 

@@ -106,7 +106,8 @@ def test_calibration_is_judged_against_chance(ece: float, floor: float | None, g
 
 
 def test_pending_names_the_next_command() -> None:
-    assert pending([], "x", training=False).lead == ["Next: luthier build RECIPE"]
+    assert pending([], "x", training=False).command == "luthier build RECIPE"
+    assert pending(["data", "plan", "train"], "x", training=False).command == "luthier evaluate x"
     verdict = pending(["data", "plan"], "x", training=True)
     assert verdict.headline == "Training has started and not finished."
-    assert verdict.lead[-1] == "Next: luthier train RECIPE"
+    assert verdict.command == "luthier train RECIPE"

@@ -40,7 +40,8 @@ def measure(setting: Setting) -> Asked:
     prompts = [with_shots(shots, row.prompt, turns=base.renderer.has_template)
                for row in setting.test]  # fmt: skip
     title = f"Asking the base model ({len(shots)}-shot)"
-    describe = f"the base model with {len(shots)} training rows in the prompt"
+    rows = "1 training row" if len(shots) == 1 else f"{len(shots)} training rows"
+    describe = f"the base model with {rows} in the prompt"
     if setting.recipe.task.kind != "classification":
         return Asked(base.ask(setting.test, title, prompts), describe)
     scores = log_softmax(base.score(prompts, title), axis=1)
@@ -102,7 +103,7 @@ def _that_fit(shots: list[Example], setting: Setting, base: Interviewer) -> list
     room = getattr(base.model.config, "max_position_embeddings", None)
     if room is None:
         return shots
-    room -= setting.recipe.evaluate.generation.max_new_tokens
+    room -= _answer_tokens(setting, base)
     turns = base.renderer.has_template
     longest = max(
         (row.prompt for row in setting.test), key=lambda p: sum(len(m.content) for m in p)
@@ -112,6 +113,13 @@ def _that_fit(shots: list[Example], setting: Setting, base: Interviewer) -> list
     if not shots:
         raise DataError(f"no training row fits the model's context of {room} tokens")
     return shots
+
+
+def _answer_tokens(setting: Setting, base: Interviewer) -> int:
+    if setting.recipe.task.kind != "classification":
+        return setting.recipe.evaluate.generation.max_new_tokens
+    prompt = setting.test[0].prompt
+    return 1 + max(len(base.renderer.completion(prompt, x)) for x in setting.recipe.labels)
 
 
 def _bias(setting: Setting, shots: Sequence[Example], base: Interviewer) -> Floats | None:

@@ -6,6 +6,8 @@ thousands of rows a second.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from luthier.errors import DataError
@@ -24,7 +26,6 @@ def measure(setting: Setting) -> Asked:
         DataError: the training rows have one label only.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline, make_union
 
     texts = [input_text(example) for example in setting.train]
@@ -36,7 +37,7 @@ def measure(setting: Setting) -> Asked:
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2),
     )
     strength = _strength(features, texts, gold, setting.recipe.seed)
-    model = make_pipeline(features, LogisticRegression(C=strength, max_iter=5000))
+    model = make_pipeline(features, _regression(strength))
     model.fit(texts, gold)
     found = model.predict_log_proba([input_text(example) for example in setting.test])
     labels = setting.recipe.labels
@@ -50,20 +51,24 @@ def measure(setting: Setting) -> Asked:
     )
 
 
-def _strength(features: object, texts: list[str], gold: np.ndarray, seed: int) -> float:
+def _strength(features: Any, texts: list[str], gold: np.ndarray, seed: int) -> float:
     """The strength with the best log-likelihood in cross-validation; the middle for few rows."""
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
     rarest = min(np.unique(gold, return_counts=True)[1])
     if rarest < FOLDS:
         return STRENGTHS[1]
-    matrix = features.fit_transform(texts)  # type: ignore[attr-defined]
+    matrix = features.fit_transform(texts)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     means = [
-        cross_val_score(
-            LogisticRegression(C=c, max_iter=5000), matrix, gold, cv=folds, scoring="neg_log_loss"
-        ).mean()
+        cross_val_score(_regression(c), matrix, gold, cv=folds, scoring="neg_log_loss").mean()
         for c in STRENGTHS
     ]
     return STRENGTHS[int(np.argmax(means))]
+
+
+def _regression(strength: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    # scikit-learn's default solver, lbfgs, stops before it is done on such wide matrices.
+    return LogisticRegression(C=strength, solver="newton-cg", max_iter=1000)

@@ -1,4 +1,4 @@
-"""Distinct-1: distinct words over all words of the answers; low where a model repeats itself.
+"""Distinct-1: distinct words over all words; low where a model repeats itself.
 
 Li et al. 2016, arXiv:1510.03055, section 5.2. No interval: rows drawn twice would count as
 repetition.

@@ -1,0 +1,139 @@
+"""Items, epochs, packing and tensors."""
+
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from luthier.training.batches import Item, collate, plan_epoch, shared_prefix
+from luthier.training.config import TrainConfig
+
+
+def item(length: int, *, answer: int = 2, name: str = "row") -> Item:
+    ids = [random.Random(f"{name}{length}").randrange(5, 400) for _ in range(length)]
+    return Item(name, ids, [False] * (length - answer) + [True] * answer)
+
+
+lengths = st.lists(st.integers(3, 40), min_size=1, max_size=80)
+
+
+@given(lengths, st.booleans(), st.booleans(), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_every_row_is_seen_once_an_epoch(
+    sizes: list[int], packing: bool, grouped: bool, batch: int
+) -> None:
+    items = [item(size, name=str(i)) for i, size in enumerate(sizes)]
+    train = TrainConfig(
+        per_device_train_batch_size=batch, packing=packing, group_by_length=grouped,
+        max_seq_length=40,
+    )  # fmt: skip
+
+    batches = plan_epoch(items, train, seed=1, epoch=0)
+
+    seen = [index for lines in batches for line in lines for index in line]
+    assert sorted(seen) == list(range(len(items)))
+    assert all(1 <= len(lines) <= batch for lines in batches)
+    for lines in batches:
+        for line in lines:
+            assert sum(sizes[i] for i in line) <= 40 if packing else len(line) == 1
+
+
+def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+    items = [item(5 + i % 7, name=str(i)) for i in range(50)]
+    train = TrainConfig(per_device_train_batch_size=4, group_by_length=True)
+
+    def order(seed: int, epoch: int) -> object:
+        return plan_epoch(items, train, seed=seed, epoch=epoch)
+
+    assert order(1, 0) == order(1, 0)
+    assert order(1, 0) != order(1, 1)
+    assert order(1, 0) != order(2, 0)
+
+
+def test_grouping_by_length_saves_padding() -> None:
+    items = [item(3 + i * 37 % 200, name=str(i)) for i in range(400)]
+
+    def padded(grouped: bool) -> int:
+        train = TrainConfig(per_device_train_batch_size=8, group_by_length=grouped)
+        batches = plan_epoch(items, train, seed=0, epoch=0)
+        return sum(len(b) * max(len(items[line[0]].ids) for line in b) for b in batches)
+
+    assert padded(True) < 0.75 * padded(False)
+
+
+def test_packing_fills_the_lines() -> None:
+    items = [item(3 + i * 37 % 60, name=str(i)) for i in range(300)]
+    train = TrainConfig(per_device_train_batch_size=4, packing=True, max_seq_length=128)
+
+    lines = [line for batch in plan_epoch(items, train, seed=0, epoch=0) for line in batch]
+
+    used = sum(len(i.ids) for i in items)
+    assert used / (len(lines) * 128) > 0.9
+
+
+def test_shared_prefix_ends_before_the_first_trained_token() -> None:
+    head = list(range(100, 120))
+    rows = [
+        Item(str(i), [*head, 50 + i, 7, 8], [False] * (len(head) + 1) + [True, True])
+        for i in range(3)
+    ]
+
+    assert shared_prefix(rows) == len(head)
+
+
+def test_short_or_trained_prefixes_are_not_shared() -> None:
+    short = [Item(str(i), [1, 2, 3, 10 + i, 7], [False] * 4 + [True]) for i in range(3)]
+    trained = [Item(str(i), [*range(100, 120), 7], [False, *[True] * 20]) for i in range(3)]
+
+    assert shared_prefix(short) == 0
+    assert shared_prefix(trained) == 0
+
+
+def test_equal_rows_keep_a_suffix() -> None:
+    rows = [Item(str(i), [*range(100, 120), 7], [False] * 20 + [True]) for i in range(3)]
+
+    prefix = shared_prefix(rows)
+
+    assert 0 < prefix < 20
+    assert collate([[0], [1]], rows, pad_id=0, prefix=prefix).input_ids.shape[1] == 21 - prefix
+
+
+def test_packed_rows_never_see_each_other() -> None:
+    rows = [item(4, name="a"), item(6, name="b"), item(3, name="c")]
+
+    batch = collate([[0, 1], [2]], rows, pad_id=0)
+
+    assert batch.attention_mask is not None and batch.position_ids is not None
+    visible = batch.attention_mask[0, 0] == 0
+    assert torch.equal(visible[:4, :4], torch.ones(4, 4, dtype=torch.bool).tril())
+    assert torch.equal(visible[4:, 4:], torch.ones(6, 6, dtype=torch.bool).tril())
+    assert not visible[4:, :4].any() and not visible[:4, 4:].any()
+    assert batch.position_ids[0].tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 4, 5]
+    assert batch.row_lengths[0].tolist() == [4] * 4 + [6] * 6
+
+
+@given(st.lists(st.integers(3, 30), min_size=1, max_size=6))
+@settings(max_examples=30, deadline=None)
+def test_each_target_is_predicted_by_the_token_before_it(sizes: list[int]) -> None:
+    rows = [item(size, name=str(i)) for i, size in enumerate(sizes)]
+
+    batch = collate([[i] for i in range(len(rows))], rows, pad_id=0)
+
+    flat = batch.input_ids.flatten()
+    assert [int(flat[s + 1]) for s in batch.sources] == batch.targets.tolist()
+    assert batch.tokens == sum(sizes)
+
+
+@pytest.mark.parametrize("prefix", [0, 10])
+def test_the_prefix_is_taken_out_of_the_lines(prefix: int) -> None:
+    head = list(range(100, 110))
+    rows = [Item(str(i), [*head, 50 + i, 60, 7], [False] * 12 + [True]) for i in range(2)]
+
+    batch = collate([[0], [1]], rows, pad_id=0, prefix=prefix)
+
+    assert batch.input_ids.shape == (2, 13 - prefix)
+    assert (batch.prefix_ids is None) == (prefix == 0)
+    assert batch.targets.tolist() == [7, 7]
+    assert batch.tokens == 26
