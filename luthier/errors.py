@@ -20,6 +20,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
+MAX_SHOWN = 50
+"""Problems of a recipe that are printed; a file with more is something else."""
+
+
 class LuthierError(Exception):
     """A mistake the user can fix. The command line prints the message and no traceback."""
 
@@ -49,7 +53,10 @@ class RecipeError(LuthierError):
         self.problems = list(problems)
         count = len(self.problems)
         head = "1 problem" if count == 1 else f"{count} problems"
-        super().__init__("\n".join([f"{head} in the recipe:", *(f"  {p}" for p in self.problems)]))
+        shown = [f"  {problem}" for problem in self.problems[:MAX_SHOWN]]
+        if count > MAX_SHOWN:
+            shown.append(f"  and {count - MAX_SHOWN} more")
+        super().__init__("\n".join([f"{head} in the recipe:", *shown]))
 
 
 class DataError(LuthierError):

@@ -253,7 +253,7 @@ def _check_safetensors(folder: Path) -> None:
         raise ModelError(
             f"{folder} has its weights only as {pickles[0]}, a pickle. Opening a pickle runs "
             "whatever code is in it, so luthier does not. If you trust the file, convert it once: "
-            "python -c \"from transformers import AutoModelForCausalLM as M; "
+            'python -c "from transformers import AutoModelForCausalLM as M; '
             f"M.from_pretrained('{folder}', use_safetensors=False).save_pretrained('{folder}')\""
         )
     raise ModelError(
@@ -297,9 +297,7 @@ def explained(section: ModelSection, folder: Path, what: str) -> Iterator[None]:
                 "Set train.attn_implementation: eager."
             ) from error
         where = "" if section.name == str(folder) else f" ({folder})"
-        raise ModelError(
-            f"model '{section.name}'{where}: {what}: {first_line(error)}"
-        ) from error
+        raise ModelError(f"model '{section.name}'{where}: {what}: {first_line(error)}") from error
 
 
 @contextlib.contextmanager

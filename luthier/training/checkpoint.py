@@ -196,7 +196,8 @@ def _flatten(value: Any, path: str = "") -> tuple[dict[str, Tensor], Any]:
             inner, plain = _flatten(item, f"{path}/{index}")
             tensors |= inner
             items.append(plain)
-        return tensors, items
+        # JSON has no tuples, and an optimizer that unpacks one should get one back.
+        return tensors, {"$tuple": items} if isinstance(value, tuple) else items
     return {}, value
 
 
@@ -206,6 +207,8 @@ def _unflatten(tensors: dict[str, Tensor], value: Any) -> Any:
     if isinstance(value, dict):
         if "$tensor" in value:
             return tensors[value["$tensor"]]
+        if "$tuple" in value:
+            return tuple(_unflatten(tensors, item) for item in value["$tuple"])
         return {key: _unflatten(tensors, item) for key, item in value["$dict"]}
     return value
 

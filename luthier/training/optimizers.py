@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -79,6 +80,9 @@ def _bitsandbytes_class(name: str) -> Any:
         import bitsandbytes
     except ImportError:
         raise MissingExtra(f"optim: {name}", "bnb") from None
+    if name.startswith("paged"):
+        # On a CPU there is nothing to page to; the plan has said so (checks/paged_on_cpu.py).
+        warnings.filterwarnings("ignore", message="Paged optimizers are not supported on CPU")
     return getattr(bitsandbytes.optim, BITSANDBYTES[name])
 
 

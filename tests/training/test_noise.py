@@ -12,7 +12,7 @@ def noisy(lengths: torch.Tensor, *, alpha: float = 5.0, training: bool = True) -
     torch.nn.init.zeros_(embeddings.weight)
     noise = EmbeddingNoise(embeddings, alpha)
     with noise.rows_of(lengths):
-        return embeddings(torch.zeros(lengths.shape, dtype=torch.int64))
+        return embeddings(torch.zeros(lengths.shape, dtype=torch.int64)).detach()
 
 
 def test_noise_is_uniform_with_the_papers_scale() -> None:

@@ -25,7 +25,7 @@ def descend(optimizer: torch.optim.Optimizer, weight: torch.nn.Parameter, steps:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss))
+        losses.append(loss.item())
     return losses
 
 
