@@ -44,9 +44,13 @@ TRAIN_ALIASES: dict[str, Path] = {
 # Values that changed their name.
 VALUE_ALIASES: dict[Path, dict[Any, Any]] = {
     ("train", "optim"): {
-        "adamw_hf": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit", "adamw": "adamw_torch",
-        "lion": "lion_32bit", "paged_adamw": "paged_adamw_32bit", "paged_lion": "paged_lion_32bit",
-    },  # fmt: skip
+        "adamw_hf": "adamw_torch",
+        "adamw_8bit": "adamw_bnb_8bit",
+        "adamw": "adamw_torch",
+        "lion": "lion_32bit",
+        "paged_adamw": "paged_adamw_32bit",
+        "paged_lion": "paged_lion_32bit",
+    },
     ("train", "label_smoothing_over"): {"vocab": "vocabulary", "labels": "classes"},
     ("train", "quantization", "bnb_4bit_compute_dtype"): {"fp16": "float16", "bf16": "bfloat16"},
 }
@@ -76,7 +80,8 @@ def rename_legacy_keys(
     conflicts: list[tuple[Path, str]] = []
     train = tree.get("train")
     if isinstance(train, dict):
-        _move_train_keys(tree, train, moved, notes, None if replace else conflicts)
+        for old in list(train):
+            _understand(old, tree, train, moved, notes, conflicts, replace)
         _drop_unquantized(train)
     for path, renamed in VALUE_ALIASES.items():
         section, value = _get(tree, path[:-1]), _get(tree, path)
@@ -86,69 +91,85 @@ def rename_legacy_keys(
     return notes, conflicts
 
 
-def _move_train_keys(
+def _understand(
+    old: str,
     tree: dict[str, Any],
     train: dict[str, Any],
     moved: Callable[[Path, Path], None],
     notes: list[str],
-    conflicts: list[tuple[Path, str]] | None,
+    conflicts: list[tuple[Path, str]],
+    replace: bool,
 ) -> None:
-    for old in list(train):
-        if old in WITHOUT_EFFECT:
+    """Move one key of `train:`, if it is an older name."""
+    value = train[old]
+    new = TRAIN_ALIASES.get(old)
+    if old in WITHOUT_EFFECT:
+        del train[old]
+        notes.append(f"train.{old} has no effect: {WITHOUT_EFFECT[old]}")
+        return
+    if old == "dataset_text_field":
+        del train[old]
+        _move_text_field(tree, value, moved, replace)
+        notes.append("train.dataset_text_field is data.sources[].text here")
+        return
+    if old == "train_sampling_strategy":
+        if value not in ("random", "group_by_length"):
+            said = f"'{old}' is {value!r}, expected 'random' or 'group_by_length'."
+            conflicts.append((("train", old), said))
             del train[old]
-            notes.append(f"train.{old} has no effect: {WITHOUT_EFFECT[old]}")
-            continue
-        if old == "dataset_text_field":
-            _move_text_field(tree, train.pop(old), notes)
-            continue
-        if old == "train_sampling_strategy":
-            value = train.pop(old)
-            train["group_by_length"] = value == "group_by_length"
-            moved(("train", old), ("train", "group_by_length"))
-            notes.append(f"train.{old}: {value} is train.group_by_length here")
-            continue
-        if old == "warmup_steps" and isinstance(train[old], float) and train[old] < 1:
-            # transformers 5 reads a fraction here as the former warmup_ratio.
-            new: Path = ("train", "warmup_ratio")
-        elif old in TRAIN_ALIASES and old not in ("lora", "quantization"):
-            new = TRAIN_ALIASES[old]
-        else:
-            continue
-        value = train.pop(old)
-        section = _section(tree, new[:-1])
-        if conflicts is not None and section.get(new[-1], value) != value:
-            name = ".".join(map(str, new))
-            both = f"'{old}' is an older name of '{name}', which is also set, to another value."
-            conflicts.append((("train", old), both))
-            continue
-        section[new[-1]] = value
-        moved(("train", old), new)
-        notes.append(f"train.{old} is {'.'.join(map(str, new))} here")
+            return
+        value, new = value == "group_by_length", ("train", "group_by_length")
+    elif old == "warmup_steps" and isinstance(value, float) and value < 1:
+        # transformers 5 reads a fraction here as the former warmup_ratio.
+        new = ("train", "warmup_ratio")
+    if new is None:
+        return
+    del train[old]
+    name = ".".join(map(str, new))
+    section = _section(tree, new[:-1], replace)
+    if section is None:
+        if value is not False:  # `quantization: null` and `use_4bit: false` say the same
+            said = f"'{old}' is an older name of '{name}', but '{name.rpartition('.')[0]}' is set"
+            conflicts.append((("train", old), f"{said} to a value without it."))
+        return
+    if not replace and section.get(new[-1], value) != value:
+        both = f"'{old}' is an older name of '{name}', which is also set, to another value."
+        conflicts.append((("train", old), both))
+        return
+    section[new[-1]] = value
+    moved(("train", old), new)
+    notes.append(f"train.{old} is {name} here")
 
 
-def _move_text_field(tree: dict[str, Any], column: Any, notes: list[str]) -> None:
+def _move_text_field(
+    tree: dict[str, Any], column: Any, moved: Callable[[Path, Path], None], replace: bool
+) -> None:
     sources = _get(tree, ("data", "sources"))
-    for source in sources if isinstance(sources, list) else []:
-        if isinstance(source, dict):
-            source.setdefault("text", column)
-    notes.append("train.dataset_text_field is data.sources[].text here")
+    for index, source in enumerate(sources if isinstance(sources, list) else []):
+        if isinstance(source, dict) and (replace or "text" not in source):
+            source["text"] = column
+            moved(("train", "dataset_text_field"), ("data", "sources", index, "text"))
 
 
 def _drop_unquantized(train: dict[str, Any]) -> None:
     """`use_4bit: false` beside its options means an unquantized base, as in the older scripts."""
     section = train.get("quantization")
-    if isinstance(section, dict) and not section.get("load_in_4bit"):
-        if not section.get("load_in_8bit") and section.get("load_in_4bit") is False:
+    if isinstance(section, dict):
+        widths = [section.get("load_in_4bit"), section.get("load_in_8bit")]
+        if not any(widths) and False in widths:
             train["quantization"] = None
 
 
-def _section(tree: dict[str, Any], path: Path) -> dict[str, Any]:
-    node: Any = tree
+def _section(tree: dict[str, Any], path: Path, replace: bool) -> dict[Any, Any] | None:
+    """The section at a path, made where it is absent; None where something else is there."""
+    node: dict[Any, Any] = tree
     for part in path:
-        if not isinstance(node.get(part), dict):
+        if part not in node or (replace and not isinstance(node[part], dict)):
             node[part] = {}
         node = node[part]
-    return node  # type: ignore[no-any-return]
+        if not isinstance(node, dict):
+            return None
+    return node
 
 
 def _get(tree: Any, path: Path) -> Any:

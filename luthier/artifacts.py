@@ -8,7 +8,7 @@ imports them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -273,32 +273,38 @@ def save_examples(path: Path, examples: Sequence[Example]) -> None:
         for e in examples
     ]  # fmt: skip
     with atomic_write(path) as file:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), file, compression="zstd")
+        table = pa.Table.from_pylist(rows, schema=schema)
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
 
 
 def load_examples(run: Run, split: Split) -> list[Example]:
-    """Read the rows of a split; an empty list where the split has none."""
+    """Read the rows of a split; an empty list where the split has none.
+
+    Raises:
+        RunError: the file is damaged.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = run.path / "data" / f"{split}.parquet"
     try:
-        rows: Iterable[dict[str, Any]] = pq.read_table(path).to_pylist()
+        rows = pq.read_table(path, page_checksum_verification=True).to_pylist()
+        return [
+            Example(
+                id=r["id"],
+                origin=Origin(r["source"], r["row"]),
+                fields=json.loads(r["fields"]),
+                messages=tuple(Message(**m) for m in r["messages"]),
+                text=r["text"],
+                label=r["label"],
+                template=r["template"],
+                split=r["split"],
+                group=r["group"],
+            )
+            for r in rows
+        ]
     except FileNotFoundError:
         return []
-    except (OSError, pa.ArrowInvalid) as error:
-        raise RunError(f"{path} cannot be read: {error}. Repeat `luthier build`.") from None
-    return [
-        Example(
-            id=r["id"],
-            origin=Origin(r["source"], r["row"]),
-            fields=json.loads(r["fields"]),
-            messages=tuple(Message(**m) for m in r["messages"]),
-            text=r["text"],
-            label=r["label"],
-            template=r["template"],
-            split=r["split"],
-            group=r["group"],
-        )
-        for r in rows
-    ]
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        said = str(error).split("\n")[0]
+        raise RunError(f"{path} cannot be read: {said}. Repeat `luthier build`.") from None

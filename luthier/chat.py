@@ -5,8 +5,8 @@ the template. Two promises:
 
 * Text that a user wrote never becomes a role token. Special-token strings inside a message are
   hidden while the chat template runs and are tokenised as ordinary text afterwards.
-* Prompt and answer are tokenised separately and joined, so the prompt a model is asked with is,
-  id for id, the prompt it was trained on.
+* Prompt and answer are tokenised apart and joined, so the prompt a model is asked with is, id for
+  id, the prompt it was trained on.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ TrainOn = Literal["completion", "assistant", "all"]
 _STAND_IN_START, _STAND_IN_END = "\uf8f0", "\uf8f1"
 
 
+_STAND_IN = re.compile(f"{_STAND_IN_START}([0-9]+){_STAND_IN_END}")
+_MARKUP = re.compile(r"\s*[<\[|]")
+_SAMPLE = (Message("user", "question"), Message("assistant", "answer"))
+
+
 class Rendered(NamedTuple):
     """A row as the model sees it."""
 
@@ -31,9 +36,24 @@ class Rendered(NamedTuple):
     """Same length: whether the token is a target of the loss."""
 
 
+class _Frame(NamedTuple):
+    """What stands around an answer in a rendered conversation."""
+
+    before: str = ""
+    """From the end of the question to the end of the prompt."""
+    gap: str = ""
+    """White space that the template puts before an answer, behind the prompt."""
+    rest: str = ""
+    """From the end of the answer to the stop token."""
+    stop: str = ""
+    """The stop token; empty where the template sets none."""
+
+
 class Renderer:
-    """Renders for one tokenizer. Models without a chat template get plain text: the prompt, a
-    space, the answer, the end-of-sequence token.
+    """Renders for one tokenizer.
+
+    Models without a chat template get plain text: the prompt, a space, the answer, the
+    end-of-sequence token.
 
     Args:
         tokenizer: a `transformers` fast tokenizer; its pad token must differ from its stop token.
@@ -44,13 +64,18 @@ class Renderer:
         self.tokenizer = tokenizer
         self.train_on = train_on
         self.has_template = bool(tokenizer.chat_template)
-        specials = {str(t): i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
-        self._special_ids = {text: int(i) for text, i in specials.items()}
-        pattern = "|".join(re.escape(t) for t in sorted(specials, key=len, reverse=True))
-        self._specials = re.compile(pattern) if pattern else None
         if tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-sequence token, so no answer could end.")
-        self.stop_id: int = self._find_stop_id()
+        self._markers = self._find_markers()
+        names = sorted([*self._markers, _STAND_IN_START], key=len, reverse=True)
+        self._hidden_names = names
+        self._hideable = re.compile("|".join(map(re.escape, names)))
+        self._marker = re.compile("|".join(map(re.escape, names[:-1])) or r"(?!)")
+        self.stop_id: int = tokenizer.eos_token_id
+        self._frame = _Frame()
+        if self.has_template:
+            self._frame = self._find_frame()
+            self.stop_id = self._markers.get(self._frame.stop, tokenizer.eos_token_id)
         self.pad_id: int = tokenizer.pad_token_id
         if self.pad_id is None or self.pad_id == self.stop_id:
             raise ModelError(
@@ -69,96 +94,182 @@ class Renderer:
             return Rendered(ids, [True] * len(ids))
         if not example.messages or example.messages[-1].role != "assistant":
             raise DataError(f"{example.origin}: the last message must be the assistant's answer.")
-        ids, trained = self._turns(example)
+        prompt, trained = self._asked(example.messages[:-1], example)
+        last = example.messages[-1].content
+        answer = [*self.completion(example.messages[:-1], last), self.stop_id]
+        ids = prompt + answer
         if self.train_on == "all":
-            trained = [True] * len(ids)
-        return Rendered(ids, trained)
+            return Rendered(ids, [True] * len(ids))
+        return Rendered(ids, trained + [True] * len(answer))
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids up to where the assistant's answer starts."""
-        if self.has_template:
+        if not self.has_template:
+            return self._begin() + self._tokens(_plain(messages))
+        turns = self._turns(messages)
+        if turns is None:
             return self._tokenize(self._template(messages, generation_prompt=True))
-        return self._begin() + self._tokens(_plain(messages))
+        return turns.input_ids
 
     def completion(self, messages: Sequence[Message], text: str) -> list[int]:
         """Token ids of an answer to `messages` as it is trained, without the stop token."""
-        if self.has_template:
-            return self._tokens(text)
         # A sentencepiece or BPE tokenizer marks the word boundary on the answer's first token:
-        # tokenise prompt and answer as one string and split at the boundary.
-        asked = self._tokens(_plain(messages))
-        both = self._tokens(_plain(messages) + " " + text)
+        # tokenise what stands before the answer and the answer as one string, and split there.
+        if self.has_template:
+            before, gap = self._frame.before, self._frame.gap
+            if self._hideable.search(text):
+                return self._tokens(gap + text)
+            asked, both = self._tokenize(before), self._tokenize(before + gap + text)
+        else:
+            before, gap = _plain(messages), " "
+            asked, both = self._tokens(before), self._tokens(before + gap + text)
         if both[: len(asked)] == asked:
             return both[len(asked) :]
-        return self._tokens(" " + text)
+        return self._tokens(gap + text)
 
-    def _turns(self, example: Example) -> tuple[list[int], list[bool]]:
+    def _asked(self, messages: Sequence[Message], example: Example) -> Rendered:
+        """What comes before the last answer, and which answers in it are trained."""
+        answers = any(m.role == "assistant" for m in messages)
+        if self.train_on != "assistant" or not answers:
+            ids = self.prompt(messages)
+            return Rendered(ids, [False] * len(ids))
+        turns = self._turns(messages) if self.has_template else None
+        if turns is None:
+            why = "rewrites earlier turns" if self.has_template else "does not exist"
+            raise DataError(
+                f"{example.origin}: the model's chat template {why}, so not every answer can be "
+                "trained. Use `train.train_on: completion`."
+            )
+        return turns
+
+    def _turns(self, messages: Sequence[Message]) -> Rendered | None:
+        """A conversation up to its next answer, turn by turn: answers as they were trained.
+
+        None where the template shows an earlier turn otherwise than it was when it was new
+        (cuts white space or reasoning out of it); such a conversation has to be taken as a whole.
+        """
         ids: list[int] = []
         trained: list[bool] = []
-        messages = example.messages
-        answers = [i for i, m in enumerate(messages) if m.role == "assistant"]
-        if self.train_on == "completion":
-            answers = answers[-1:]
-        for i in answers:
-            prompt = self.prompt(messages[:i])
-            if ids and prompt[: len(ids)] != ids:
-                raise DataError(
-                    f"{example.origin}: the model's chat template rewrites earlier turns, so not "
-                    "every answer can be trained. Use `train.train_on: completion`."
-                )
+        done = ""
+        answers = [i for i, m in enumerate(messages) if m.role == "assistant" and i > 0]
+        for i in [*answers, len(messages)]:
+            text = self._template(messages[:i], generation_prompt=True)
+            if not text.startswith(done):
+                return None
+            asked = self._tokenize(text[len(done) :], after=self._frame.stop if done else "")
+            ids, trained = ids + asked, trained + [False] * len(asked)
+            if i == len(messages):
+                break
             answer = [*self.completion(messages[:i], messages[i].content), self.stop_id]
-            trained += [False] * (len(prompt) - len(ids)) + [True] * len(answer)
-            ids = prompt + answer
-        return ids, trained
+            ids, trained = ids + answer, trained + [True] * len(answer)
+            if not self._frame.stop:
+                return None
+            shown = self._hide(messages[i].content)
+            done = text + self._frame.gap + shown + self._frame.rest + self._frame.stop
+        return Rendered(ids, trained)
 
     # --- templates and tokens -------------------------------------------------------------
 
     def _template(self, messages: Sequence[Message], *, generation_prompt: bool) -> str:
         turns = [{"role": m.role, "content": self._hide(m.content)} for m in messages]
+        return self._apply(turns, generation_prompt)
+
+    def _apply(self, turns: list[dict[str, str]], generation_prompt: bool) -> str:
         try:
             text: str = self.tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=generation_prompt
             )
         except Exception as error:
             # Templates raise on role orders they do not know; jinja2 has no common base to catch.
-            raise DataError(f"the model's chat template refuses this conversation: {error}") from None
+            raise DataError(
+                f"the model's chat template refuses this conversation: {error}"
+            ) from None
         return text
 
     def _hide(self, text: str) -> str:
-        if self._specials is None:
-            return text
-        names = list(self._special_ids)
-        return self._specials.sub(
-            lambda m: f"{_STAND_IN_START}{names.index(m.group())}{_STAND_IN_END}", text
+        return self._hideable.sub(
+            lambda m: f"{_STAND_IN_START}{self._hidden_names.index(m.group())}{_STAND_IN_END}", text
         )
 
     def _reveal(self, text: str) -> str:
-        names = list(self._special_ids)
-        return re.sub(
-            f"{_STAND_IN_START}(\\d+){_STAND_IN_END}",
-            lambda m: names[int(m.group(1))] if int(m.group(1)) < len(names) else m.group(),
-            text,
-        )
+        return _STAND_IN.sub(lambda m: self._hidden_names[int(m.group(1))], text)
 
-    def _tokenize(self, text: str) -> list[int]:
-        """Tokenise a rendered template: its special tokens are special, revealed ones are text."""
-        if self._specials is None:
-            return self._tokens(self._reveal(text))
-        ids: list[int] = []
-        end = 0
-        for match in self._specials.finditer(text):
-            ids += self._tokens(self._reveal(text[end : match.start()]))
-            ids.append(self._special_ids[match.group()])
+    def _tokenize(self, text: str, *, after: str = "") -> list[int]:
+        """Tokenise a rendered template: its special tokens are special, revealed ones are text.
+
+        Args:
+            text: what a template made of hidden texts.
+            after: the special token it stands behind, which is not part of what is returned.
+        """
+        text = after + text
+        matches = list(self._marker.finditer(text))
+        special = [self._markers[match.group()] for match in matches]
+        if not _STAND_IN.search(text):
+            # As the tokenizer itself does it, with its rules about spaces at special tokens.
+            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+            if [i for i in ids if i in self._marker_ids] == special:
+                return ids[1:] if after else ids
+        ids, end = [], 0
+        for match, marker in zip(matches, special, strict=True):
+            ids += [*self._tokens(self._reveal(text[end : match.start()])), marker]
             end = match.end()
-        return ids + self._tokens(self._reveal(text[end:]))
+        ids += self._tokens(self._reveal(text[end:]))
+        return ids[1:] if after else ids
 
     def _tokens(self, text: str) -> list[int]:
-        if not text:
-            return []
-        ids: list[int] = self.tokenizer.encode(
-            text, add_special_tokens=False, split_special_tokens=True
-        )
+        """Tokenise ordinary text, whatever it looks like."""
+        ids: list[int] = []
+        start = 0
+        # Tokenizers can be told to take special tokens as text, but not added ones that are not
+        # declared special: those are cut after their first character.
+        cuts = [m.start() + 1 for m in self._undeclared.finditer(text)] if self._undeclared else []
+        for end in [*cuts, len(text)]:
+            if piece := text[start:end]:
+                ids += self.tokenizer.encode(
+                    piece, add_special_tokens=False, split_special_tokens=True
+                )
+            start = end
         return ids
+
+    def _find_markers(self) -> dict[str, int]:
+        """Tokens that mean something to a conversation.
+
+        All special ones, and those that the template sets between the turns: not every tokenizer
+        declares them special.
+        """
+        added = {
+            str(t): (int(i), t.special) for i, t in self.tokenizer.added_tokens_decoder.items()
+        }
+        sample = ""
+        if self.has_template:
+            turns = [(m.role, m.content) for m in (*_SAMPLE, _SAMPLE[0])]
+            sample = self._apply([{"role": r, "content": c} for r, c in turns], False)
+        undeclared = {t for t, (_, special) in added.items()
+                      if not special and _MARKUP.match(t) and t in sample}  # fmt: skip
+        longest_first = sorted(undeclared, key=len, reverse=True)
+        self._undeclared = (
+            re.compile("|".join(map(re.escape, longest_first))) if undeclared else None
+        )
+        markers = {t: i for t, (i, special) in added.items() if special or t in undeclared}
+        self._marker_ids = frozenset(markers.values())
+        return markers
+
+    def _find_frame(self) -> _Frame:
+        """What the template puts around an answer, found on a sample conversation."""
+        asked = self._template(_SAMPLE[:1], generation_prompt=True)
+        whole = self._template(_SAMPLE, generation_prompt=False)
+        question, answer = (m.content for m in _SAMPLE)
+        at = whole.rfind(answer)
+        if at < 0:
+            raise ModelError("the model's chat template leaves the assistant's answer out.")
+        gap = whole[len(asked) : at] if whole.startswith(asked) else ""
+        stop = self._marker.search(whole, at)
+        return _Frame(
+            before=asked.rpartition(question)[2],
+            gap="" if gap.strip() else gap,
+            rest=whole[at + len(answer) : stop.start()] if stop else "",
+            stop=stop.group() if stop else "",
+        )
 
     def _begin(self) -> list[int]:
         """The begin-of-sequence token, where the tokenizer adds one by itself."""
@@ -167,17 +278,6 @@ class Renderer:
         return [bos] if bos is not None and bos != self.tokenizer.eos_token_id and (
             added[:1] == [bos]
         ) else []  # fmt: skip
-
-    def _find_stop_id(self) -> int:
-        """The token the template puts right after an answer; eos for models without template."""
-        eos: int = self.tokenizer.eos_token_id
-        if not self.has_template or self._specials is None:
-            return eos
-        turn = [Message("user", "question"), Message("assistant", "answer")]
-        rendered = self._template(turn, generation_prompt=False)
-        tail = rendered[rendered.rindex("answer") + len("answer") :]
-        match = self._specials.search(tail)
-        return self._special_ids[match.group()] if match else eos
 
 
 def _plain(messages: Sequence[Message]) -> str:

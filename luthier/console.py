@@ -54,14 +54,14 @@ def progress(
         yield lambda n=1, note="": None
     elif console.is_terminal:
         with Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.completed}/{task.total}"),
             _Rate(unit),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             expand=False,
         ) as bar:
@@ -85,7 +85,8 @@ def _plain_progress(description: str, total: int, unit: str) -> Advance:
         rate = done / max(now - started, 1e-9)
         left = (total - done) / max(rate, 1e-9)
         tail = f", {left:.0f} s left" if done < total else f" in {now - started:.0f} s"
-        say(f"{description}: {done}/{total} {unit}, {rate:,.1f}/s{tail}{'  ' + note if note else ''}")
+        tail += f"  {note}" if note else ""
+        say(f"{description}: {done}/{total} {unit}, {rate:,.1f}/s{tail}")
 
     return advance
 
@@ -97,10 +98,13 @@ def say(text: str, style: str = "") -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table for people (stderr): the first column to the left, the others right-aligned."""
-    grid = Table(title=title, title_justify="left", header_style="bold", expand=False)
+    grid = Table(title=Text(title), title_justify="left", header_style="bold", expand=False)
     for position, column in enumerate(columns):
         grid.add_column(
-            column, justify="left" if position == 0 else "right", overflow="fold", no_wrap=False
+            Text(column),
+            justify="left" if position == 0 else "right",
+            overflow="fold",
+            no_wrap=False,
         )
     for row in rows:
         grid.add_row(*(Text(str(cell)) for cell in row))

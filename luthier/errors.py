@@ -19,7 +19,6 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-
 MAX_SHOWN = 50
 """Problems of a recipe that are printed; a file with more is something else."""
 

@@ -95,9 +95,7 @@ def _loc(error: Any) -> Place:
     return tuple(part for part in error["loc"] if not _is_union_tag(part))
 
 
-def _explain(
-    loc: Place, error: Any, model: type[BaseModel], lines: Lines
-) -> Problem:
+def _explain(loc: Place, error: Any, model: type[BaseModel], lines: Lines) -> Problem:
     """One pydantic error as a sentence with a place, what was found, what was expected."""
     key, found = _key(loc), shown(error.get("input"))
     kind = error["type"]
@@ -158,6 +156,7 @@ def _is_union_tag(part: Any) -> bool:
 
 
 def shown(value: Any) -> str:
+    """A value as it stands in a message: JSON, cut at 60 characters."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -204,5 +203,6 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def line_order(problem: Problem) -> tuple[str, int]:
+    """Sort key: problems in the order of the file, those of the command line first."""
     file, _, line = problem.where.rpartition(":")
     return (file, int(line)) if line.isdigit() else (problem.where, 0)

@@ -198,11 +198,11 @@ def _hub_explained(hub: str, revision: str | None) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None and error.filename:
             reason = f"{error.filename}: {error.strerror}"
         else:
-            reason = first_line(error).rstrip(".")
+            reason = first_line(error).removeprefix("Got: ").rstrip(".")
         raise ModelError(
-            f"model: '{hub}' is no alias and no local folder, and cannot be fetched from the hub: "
-            f"{reason}. Check the name, the network, the proxy (HTTPS_PROXY) and HF_HUB_OFFLINE, "
-            f"or give a local folder; '{packaged.NAME}' needs only a Python package index."
+            f"model: '{hub}' cannot be fetched from the hub (and is no local folder): {reason}. "
+            "Check the name, the network, the proxy (HTTPS_PROXY) and HF_HUB_OFFLINE, or give a "
+            f"local folder; '{packaged.NAME}' needs only a Python package index."
         ) from None
 
 

@@ -275,9 +275,7 @@ def _as_written(node: Any, key: int | str, text: str) -> Any:
     return found.group().strip() if found else value
 
 
-def _apply_overrides(
-    tree: dict[str, Any], overrides: Sequence[str], lines: Lines
-) -> list[Problem]:
+def _apply_overrides(tree: dict[str, Any], overrides: Sequence[str], lines: Lines) -> list[Problem]:
     problems = []
     for text in overrides:
         key, equals, value = text.partition("=")

@@ -1,9 +1,9 @@
 """A folder is a registry: one file is one plugin, and adding a plugin is adding a file.
 
-    filters = Registry("filter", "luthier.data.filters")
-    filters.names()                        # file names, nothing imported
-    filters.describe("length")             # first line of the docstring, nothing imported
-    filters.load("length").build(max_tokens=256)
+filters = Registry("filter", "luthier.data.filters")
+filters.names()                        # file names, nothing imported
+filters.describe("length")             # first line of the docstring, nothing imported
+filters.load("length").build(max_tokens=256)
 """
 
 from __future__ import annotations
@@ -60,13 +60,16 @@ class Registry:
         """Call the member's `build` with the recipe's options.
 
         Raises:
-            LuthierError: no such member, or options that `build` does not take.
+            LuthierError: no such member, options that `build` does not take, or one it needs.
         """
         build = self.load(name).build
         accepted = inspect.signature(build).parameters
         for option in options:
             if option not in accepted:
                 raise LuthierError(f"{self.kind} '{name}': {unknown('option', option, accepted)}")
+        for option, parameter in accepted.items():
+            if parameter.default is parameter.empty and option not in options:
+                raise LuthierError(f"{self.kind} '{name}' needs the option '{option}'.")
         return build(**options)
 
     def _require(self, name: str) -> None:

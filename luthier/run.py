@@ -31,11 +31,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal
 
+from pydantic import ValidationError
+
 from luthier.errors import RunError, nearest
 from luthier.recipe import Loaded, Recipe
 
 Stage = Literal["data", "plan", "train", "evaluate", "ship"]
 STAGES: tuple[Stage, ...] = ("data", "plan", "train", "evaluate", "ship")
+STAGED = ".part"
+"""How the names of unfinished files end."""
 RUNS = Path("runs")
 """Where runs are kept, relative to the working directory, unless `--runs` says otherwise."""
 
@@ -59,6 +63,9 @@ class Run:
 
         Overrides make a run of their own, `NAME-xxxxxx`, so that `run` and `run lr=...` never
         overwrite each other.
+
+        Raises:
+            RunError: another process works in it, or it cannot be written.
         """
         name = loaded.recipe.name
         if loaded.overrides:
@@ -66,16 +73,18 @@ class Run:
         run = cls(runs / name)
         with _explained(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
-        run.write_text("recipe.yaml", loaded.text)
         asked = {
             "file": str(loaded.path),
             "folder": str(loaded.path.parent.resolve()),
             "overrides": loaded.overrides,
             "notes": loaded.notes,
         }
-        run.write_json("asked.json", asked)
-        run.write_json("recipe.json", loaded.recipe.resolved())
-        run.write_json("lock.json", _lock(loaded))
+        # A process that is at work here reads its recipe again in every stage.
+        with run.lock():
+            run.write_text("recipe.yaml", loaded.text)
+            run.write_json("asked.json", asked)
+            run.write_json("recipe.json", loaded.recipe.resolved())
+            run.write_json("lock.json", _lock(loaded))
         return run
 
     @classmethod
@@ -99,8 +108,15 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The resolved recipe."""
-        return Recipe.model_validate(self.read_json("recipe.json"))
+        """The resolved recipe; RunError where another version of luthier wrote it."""
+        try:
+            return Recipe.model_validate(self.read_json("recipe.json"))
+        except ValidationError as error:
+            key = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise RunError(
+                f"{self.path / 'recipe.json'} does not fit this version of luthier ('{key}': "
+                f"{error.errors()[0]['msg']}). Start again from the recipe file."
+            ) from None
 
     @property
     def data_root(self) -> Path:
@@ -139,8 +155,9 @@ class Run:
             )
 
     @contextlib.contextmanager
-    def stage(self, stage: Stage, fingerprint: str, keep: Callable[[Path], bool] | None = None
-              ) -> Iterator[Path]:
+    def stage(
+        self, stage: Stage, fingerprint: str, keep: Callable[[Path], bool] | None = None
+    ) -> Iterator[Path]:
         """Run a stage: empty its folder, hand it out, and record its files when it succeeds.
 
         Args:
@@ -149,27 +166,30 @@ class Run:
             keep: files of an unfinished attempt to keep, e.g. checkpoints to resume from.
         """
         manifest = self._manifest()
-        for later in STAGES[STAGES.index(stage):]:
+        for later in STAGES[STAGES.index(stage) :]:
             manifest.pop(later, None)
         self.write_json("manifest.json", manifest)
         folder = self.folder(stage)
         with _explained(folder):
             for child in list(folder.iterdir()):
                 if keep is None or not keep(child):
-                    shutil.rmtree(child) if child.is_dir() else child.unlink()
+                    real_folder = child.is_dir() and not child.is_symlink()
+                    shutil.rmtree(child) if real_folder else child.unlink()
         self.write_json("started.json", {"stage": stage, "fingerprint": fingerprint})
         started = time.time()
         self.event("stage_started", stage=stage)
-        with _explained(folder):
+        with _explained(folder, every=False):
             yield folder
         manifest[stage] = {
             "fingerprint": fingerprint,
             "seconds": round(time.time() - started, 3),
             "files": {
                 str(path.relative_to(self.path)): {
-                    "size": path.stat().st_size, "sha256": file_digest(path)
+                    "size": path.stat().st_size,
+                    "sha256": file_digest(path),
                 }
-                for path in sorted(folder.rglob("*")) if path.is_file()
+                for path in sorted(folder.rglob("*"))
+                if path.is_file()
             },
         }
         self.write_json("manifest.json", manifest)
@@ -208,7 +228,8 @@ class Run:
     def write_text(self, name: str, text: str) -> None:
         """Write a UTF-8 text file atomically."""
         with atomic_write(self.path / name) as file:
-            file.write(text.encode("utf-8", "surrogatepass"))
+            # Damaged text holds lone surrogates; `\udc80` is how JSON spells them.
+            file.write(text.encode("utf-8", "backslashreplace"))
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file of the run.
@@ -222,15 +243,21 @@ class Run:
         except FileNotFoundError:
             raise RunError(f"{path} is missing; is {self.path} a run folder?") from None
         except (ValueError, OSError) as error:
-            raise RunError(f"{path} cannot be read: {error}. Repeat the stage.") from None
+            said = f"{path} cannot be read: {error}. Delete it and repeat the command."
+            raise RunError(said) from None
 
     # --- events ---------------------------------------------------------------------------
 
     def event(self, event: str, **fields: Any) -> None:
         """Append one line to events.jsonl."""
         line = json.dumps(_finite({"event": event, "time": round(time.time(), 3), **fields}))
-        with _explained(self.path), open(self.path / "events.jsonl", "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        path = self.path / "events.jsonl"
+        with _explained(path), open(path, "a+b") as file:
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a kill tore the line before; it must not take this one
+                    line = "\n" + line
+            file.write(line.encode() + b"\n")
 
     def events(self, event: str | None = None) -> list[dict[str, Any]]:
         """All events, or those of one kind; a torn last line (a kill while writing) is skipped."""
@@ -238,7 +265,7 @@ class Run:
         if not path.is_file():
             return []
         found = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError):
                 entry = json.loads(line)
                 if event is None or entry.get("event") == event:
@@ -272,8 +299,12 @@ class RunLock:
         with _explained(self.path):
             self._file = open(self.path, "a+", encoding="utf-8")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            with _explained(self.path):
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except RunError:
+            self._file.close()
+            raise
+        except BlockingIOError:
             self._file.seek(0)
             owner = self._file.read().strip() or "another process"
             self._file.close()
@@ -303,7 +334,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         RunError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    staged = path.with_name(f".{path.name}.{os.getpid()}.part")
+    staged = path.with_name(f".{path.name}.{os.getpid()}{STAGED}")
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -317,22 +348,39 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             raise
 
 
+_REASONS = {
+    errno.ENOSPC: "the disk is full. Free some space and repeat the command",
+    errno.EDQUOT: "the disk quota is used up. Free some space and repeat the command",
+    errno.EFBIG: "the file would exceed the size limit of this process or filesystem",
+    errno.EACCES: "permission denied. Choose another folder with --runs",
+    errno.EPERM: "permission denied. Choose another folder with --runs",
+    errno.EROFS: "the filesystem is read-only. Choose another folder with --runs",
+    errno.EEXIST: "there is a file where a folder should be. Choose another folder with --runs",
+    errno.ENOTDIR: "there is a file where a folder should be. Choose another folder with --runs",
+}
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
+
+
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what an operating system says about writing into something a person can act on."""
+def _explained(path: Path, *, every: bool = True) -> Iterator[None]:
+    """Turn what an operating system says about writing into something a person can act on.
+
+    Args:
+        path: what is written.
+        every: explain errors of any kind; off, those of the machine only, which no mistake in
+            the program can cause.
+    """
     try:
         yield
+    except BlockingIOError:
+        raise  # a lock that another process holds
     except OSError as error:
-        reasons = {
-            errno.ENOSPC: "the disk is full. Free some space and repeat the command",
-            errno.EDQUOT: "the disk quota is used up. Free some space and repeat the command",
-            errno.EFBIG: "the file would exceed the size limit of this process or filesystem",
-            errno.EACCES: "permission denied. Choose another folder with --runs",
-            errno.EROFS: "the filesystem is read-only. Choose another folder with --runs",
-        }
-        if error.errno not in reasons:
+        if not every and error.errno not in _OF_THE_MACHINE:
             raise
-        raise RunError(f"{error.filename or path}: {reasons[error.errno]}.") from error
+        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
+        staged = str(error.filename or "").endswith(STAGED)
+        name = path if staged or not error.filename else error.filename
+        raise RunError(f"{name}: {reason}.") from error
 
 
 def list_runs(runs: Path = RUNS) -> list[Run]:

@@ -154,7 +154,7 @@ def test_missing_tensors_are_not_made_up(folder: Path) -> None:
 
 
 def test_weights_of_another_size(folder: Path) -> None:
-    edit_config(folder, hidden_size=64)
+    edit_config(folder, hidden_size=48)
     assert "cannot be opened" in refused(folder)
 
 
@@ -534,9 +534,14 @@ def test_a_quantized_base_trains_like_its_dequantized_twin(
     assert (pair[0] - pair[1]).norm() / pair[1].norm() < tolerance
 
 
-def test_four_bits_are_right_or_refused(section: ModelSection) -> None:
+def test_four_bits_are_right_or_refused(tmp_path: Path) -> None:
     """bitsandbytes 0.50 dequantizes rows of 32 wrongly on CPUs with AVX-512."""
     pytest.importorskip("bitsandbytes")
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**TINY)).save_pretrained(tmp_path)
+    section = ModelSection(name=str(tmp_path))
     quantization = QuantizationSection(load_in_4bit=True)
     try:
         model = models.open_model(section, quantization=quantization)
@@ -696,7 +701,7 @@ def test_adapters_that_do_not_fit(
     else:
         from transformers import LlamaConfig, LlamaForCausalLM
 
-        LlamaForCausalLM(LlamaConfig(**{**TINY, "hidden_size": 64})).save_pretrained(folder)
+        LlamaForCausalLM(LlamaConfig(**{**TINY, "hidden_size": 96})).save_pretrained(folder)
     with pytest.raises(ModelError, match="adapter"):
         models.open_model(ModelSection(name=str(folder)), adapter=tmp_path / "adapter")
 

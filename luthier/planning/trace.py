@@ -182,7 +182,10 @@ class _Kernels(TorchFunctionMode):
             return True
         if func is F.scaled_dot_product_attention:
             query, key, value = (self._lower(t) for t in args[:3])
-            return _FusedAttention.apply(query, key, value)
+            mask = kwargs.get("attn_mask")
+            # Kernels add masks: one of booleans becomes one of numbers, kept for the backward.
+            mask = mask.to(query.dtype) if mask is not None and mask.dtype == torch.bool else None
+            return _FusedAttention.apply(query, key, value, mask)
         if func is F.dropout and self.device == "cuda":
             rate, training = kwargs.get("p", 0.5), kwargs.get("training", True)
             return torch.native_dropout(args[0], rate, training)[0]
@@ -232,18 +235,20 @@ class _FusedAttention(torch.autograd.Function):
     """What flash attention holds (Dao et al. 2022, arXiv:2205.14135): no (T, T) scores."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
+    ) -> Tensor:
         batch, heads, length, _ = query.shape
         # Heads are merged without a copy afterwards: the real kernels lay them out so.
         out = query.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)
         sums = query.new_empty(query.shape[:-1], dtype=torch.float32)
-        ctx.save_for_backward(query, key, value, out, sums)
+        ctx.save_for_backward(query, key, value, out, sums, mask)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value, _, _ = ctx.saved_tensors
-        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value = ctx.saved_tensors[:3]
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
 
 
 class _KeepsInput(torch.autograd.Function):

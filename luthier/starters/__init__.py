@@ -1,20 +1,22 @@
 """`luthier new`: recipes to start from, one YAML file each in this folder.
 
-A starter holds `{name}`, `{path}`, `{input}`, `{output}` and `{labels}` in the places that differ
-between users.
+A starter holds `{name}`, `{file}`, `{path}`, `{input}`, `{output}` and `{labels}` in the places
+that differ between users.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 from luthier.console import say
 from luthier.errors import DataError, LuthierError, unknown
-from luthier.recipe import NAME_PATTERN
+from luthier.recipe import MAX_NAME, NAME_PATTERN
 
 FOLDER = Path(__file__).parent
 _USUAL_INPUTS = ("input", "text", "sentence", "question", "prompt", "instruction", "content")
@@ -46,56 +48,90 @@ def write_recipe(
         output_column: its output column; None: the one with a usual name.
 
     Raises:
-        LuthierError: no such starter, an unusable name, or the file exists already.
+        LuthierError: no such starter, an unusable name, an option the starter has no place for,
+            or a file that exists already or cannot be written.
         DataError: `data` cannot be read, or its columns cannot be told apart.
     """
     if kind not in names():
         raise LuthierError(unknown("starter", kind, names()))
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise LuthierError(f"'{name}' cannot name a run: use letters, digits, '.', '_' and '-'.")
+    if not re.fullmatch(NAME_PATTERN, name) or len(name) > MAX_NAME:
+        raise LuthierError(
+            f"'{name}' cannot name a run: use letters, digits, '.', '_' and '-', a letter or digit "
+            f"first, at most {MAX_NAME} of them."
+        )
     path = Path(f"{name}.yaml")
     if path.exists():
         raise LuthierError(f"{path} exists already; delete it or choose another name.")
-    values = {"name": name, "path": "rows.csv", "input": "text", "output": "label",
-              "labels": '["label one", "label two"]'}  # fmt: skip
-    if data is not None:
-        values |= _from_data(path, data, kind, input_column, output_column)
-    else:
-        values |= {k: v for k, v in (("input", input_column), ("output", output_column)) if v}
     text = (FOLDER / f"{kind}.yaml").read_text(encoding="utf-8")
-    for key, value in values.items():
-        text = text.replace("{" + key + "}", value)
-    path.write_text(text, encoding="utf-8")
+    asked = {"--data": data, "--input": input_column, "--output": output_column}
+    for option, place in (("--data", "{path}"), ("--input", "{input}"), ("--output", "{output}")):
+        if asked[option] is not None and place not in text:
+            raise LuthierError(f"the starter '{kind}' has no place for {option}.")
+    values = {"path": "rows.csv", "input": input_column or "text",
+              "output": output_column or "label"}  # fmt: skip
+    labels = ["label one", "label two"]
+    if data is not None:
+        values["path"] = os.path.relpath(data, path.parent)
+        if "{input}" in text:
+            labels = _read(data, kind, values, input_column, output_column)
+    filled = {key: _quoted(value) for key, value in values.items()}
+    is_text = isinstance(YAML(typ="safe", pure=True).load(name), str)  # `2024` and `true` are not
+    filled |= {"name": name if is_text else _quoted(name), "file": str(path)}
+    filled["labels"] = f"[{', '.join(map(_quoted, labels))}]"
+    text = re.sub(r"\{(\w+)\}", lambda m: filled.get(m.group(1), m.group()), text)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LuthierError(f"{path} cannot be written: {error.strerror}.") from None
     say(f"wrote {path}\nnext: luthier plan {path}    then: luthier run {path}")
     return path
 
 
-def _from_data(
-    recipe: Path, data: Path, kind: str, input_column: str | None, output_column: str | None
-) -> Mapping[str, str]:
-    from luthier.data.sources import open_file
+def _read(
+    data: Path,
+    kind: str,
+    values: dict[str, str],
+    input_column: str | None,
+    output_column: str | None,
+) -> list[str]:
+    """Find the columns of a data file, set them in `values`, and return its labels."""
     from luthier.data.rows import Row
+    from luthier.data.sources import open_file
+    from luthier.data.template import as_text
 
-    found: dict[str, str] = {"path": os.path.relpath(data, recipe.parent)}
-    if kind not in ("classification", "generation"):
-        return found
-    table = open_file(data)
-    rows = [row for row in table.records if isinstance(row, Row)]
-    if not rows:
+    table = open_file(data, wanted=[c for c in (input_column, output_column) if c])
+    rows = (row.fields for row in table.records if isinstance(row, Row))
+    first = next(rows, None)
+    if first is None:
         raise DataError(f"{data}: no rows.")
-    columns = table.columns or list(rows[0].fields)
-    found["input"] = _column(columns, input_column, _USUAL_INPUTS, data, "--input")
-    found["output"] = _column(columns, output_column, _USUAL_OUTPUTS, data, "--output")
-    if kind == "classification":
-        labels = sorted({str(row.fields.get(found["output"])) for row in rows})
-        if not 2 <= len(labels) <= MAX_LABELS:
-            raise DataError(
-                f"{data}: column '{found['output']}' has {len(labels)} distinct values, expected "
-                f"2 to {MAX_LABELS} labels. Choose the label column with --output, or start from "
-                "generation."
-            )
-        found["labels"] = json.dumps(labels, ensure_ascii=False)
-    return found
+    columns = table.columns or list(first)
+    values["input"] = _column(columns, input_column, _USUAL_INPUTS, data, "--input")
+    values["output"] = _column(columns, output_column, _USUAL_OUTPUTS, data, "--output")
+    if kind != "classification":
+        return []
+    labels: set[str] = set()
+    for fields in itertools.chain([first], rows):
+        label = as_text(fields.get(values["output"]))
+        labels |= {label} if label.strip() else set()
+        if len(labels) > MAX_LABELS:
+            break
+    if not 2 <= len(labels) <= MAX_LABELS:
+        found = str(len(labels)) if len(labels) <= MAX_LABELS else f"more than {MAX_LABELS}"
+        raise DataError(
+            f"{data}: column '{values['output']}' has {found} distinct values, expected 2 to "
+            f"{MAX_LABELS} labels. Choose the label column with --output, or start from "
+            "generation."
+        )
+    return sorted(labels)
+
+
+def _quoted(text: str) -> str:
+    """Text as a double-quoted YAML string; what YAML does not allow to stand there is escaped."""
+    escaped = json.dumps(text, ensure_ascii=False)
+    return "".join(
+        c if c.isprintable() else f"\\U{ord(c):08x}" if ord(c) > 0xFFFF else f"\\u{ord(c):04x}"
+        for c in escaped
+    )
 
 
 def _column(

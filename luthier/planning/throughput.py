@@ -1,0 +1,109 @@
+"""How long training will take: work to do, over what this machine was just seen to do.
+
+A step is matrix products, and everything else (norms, activations, rotations, adding adapters,
+moving tensors). Both speeds are measured, for about a quarter of a second each: products of the
+model's own shape in the precision of the run, and a pass over a tensor. The second kind of work
+is taken to grow with the bytes of activations (`PASSES` of them, fitted to steps of a 135M model
+in fp32 and bf16, with LoRA and in full, on two CPU cores; those it gives within a quarter). On
+other machines and much larger models expect a factor of 2.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from luthier.hardware import Device, Precision
+from luthier.planning.trace import StepShape
+from luthier.training.config import TrainConfig
+
+PASSES = 4.0
+"""Passes over the activations in a forward and backward pass, beside the matrix products."""
+_ROWS = 256
+_WIDE = 8_000_000
+"""Elements: more than the caches hold, as activations are."""
+_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What the machine does, as measured."""
+
+    products: float
+    """Floating-point operations per second of matrix products."""
+    passes: float
+    """Bytes per second of an operation on every element."""
+
+
+def measure(hidden: int, inner: int, *, precision: Precision, device: Device) -> Speed:
+    """Measure products of (256, hidden) x (hidden, inner), and a pass over their fp32 result."""
+    dtypes = {"float32": torch.float32, "fp16_autocast": torch.float16}
+    dtype = dtypes.get(precision, torch.bfloat16)
+    x = torch.ones(_ROWS, hidden, dtype=dtype, device=device)
+    weight = torch.ones(inner, hidden, dtype=dtype, device=device)
+    wide = torch.ones(_WIDE, device=device)
+    with torch.no_grad():
+        product = _median_seconds(lambda: F.linear(x, weight), device)
+        once = _median_seconds(lambda: F.silu(wide), device)
+    return Speed(2 * _ROWS * hidden * inner / product, wide.numel() * 4 / once)
+
+
+def batch_seconds(operations: float, activations: float, speed: Speed) -> float:
+    """Seconds of one micro-batch, forward and backward.
+
+    Args:
+        operations: see `batch_operations`.
+        activations: bytes kept for the backward pass, see `trace.Traced`.
+        speed: of this machine.
+    """
+    return operations / speed.products + PASSES * activations / speed.passes
+
+
+def batch_operations(
+    train: TrainConfig, shape: StepShape, *, body: int, trainable: int, vocabulary: int, hidden: int
+) -> float:
+    """Floating-point operations of one micro-batch, forward and backward.
+
+    Two per parameter and token forward, two more for the gradient of the input and, where the
+    parameter is trained, two for its own (Kaplan et al. 2020, arXiv:2001.08361, section 2.1).
+
+    Args:
+        train: LoRA, checkpointing.
+        shape: a typical micro-batch; a shared prefix is counted once.
+        body: parameters of the decoder without embeddings and head.
+        trainable: trained parameters.
+        vocabulary: rows of the LM head.
+        hidden: its columns.
+    """
+    tokens = shape.rows * shape.length + shape.prefix
+    again = 1 if train.gradient_checkpointing else 0
+    if train.lora is None:
+        body_work = 2 * body * (3 + again)
+    else:
+        body_work = 2 * body * (2 + again) + 2 * trainable * (3 + again)
+    head_work = 2 * vocabulary * hidden * (2 if train.lora is not None else 3)
+    return float(tokens * body_work + shape.trained * head_work)
+
+
+def _median_seconds(work: Callable[[], object], device: Device) -> float:
+    work()
+    taken: list[float] = []
+    deadline = time.perf_counter() + _SECONDS
+    while not taken or time.perf_counter() < deadline:
+        _wait(device)
+        started = time.perf_counter()
+        work()
+        _wait(device)
+        taken.append(max(time.perf_counter() - started, 1e-9))
+    return sorted(taken)[len(taken) // 2]
+
+
+def _wait(device: Device) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
