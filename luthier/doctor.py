@@ -1,7 +1,6 @@
 """A look at the whole installation, without touching the network: `luthier doctor`.
 
-    report = diagnose()
-    report["problems"]      # known-bad combinations: what, why, fix; empty when all is well
+`diagnose()["problems"]` lists known-bad combinations (what, why, fix); empty when all is well.
 """
 
 from __future__ import annotations
@@ -172,7 +171,8 @@ def missing_extras(distribution: str = "luthier") -> dict[str, list[str]]:
 
 def settings(environment: Mapping[str, str]) -> dict[str, str]:
     """Settings of the hub and the package index; passwords in addresses are hidden."""
-    found = {name: _without_password(environment[name]) for name in _SETTINGS if name in environment}
+    given = [name for name in _SETTINGS if name in environment]
+    found = {name: _without_password(environment[name]) for name in given}
     return found | {name: "set (not shown)" for name in _SECRETS if environment.get(name)}
 
 
@@ -195,7 +195,7 @@ def _within(version: str, specifier: str) -> bool:
         parsed = Version(version)
     except InvalidVersion:
         return False
-    # `2.13.0+cpu` is 2.13.0; a release candidate is as bad as the release it precedes.
+    # `2.13.0+cpu` is 2.13.0.
     return SpecifierSet(specifier).contains(parsed.public, prereleases=True)
 
 

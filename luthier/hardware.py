@@ -225,7 +225,7 @@ def _cgroups(root: Path, membership: Path, controller: str) -> list[Path]:
         return []
     folders: list[Path] = []
     for line in lines:
-        number, controllers, group = (line.split(":", 2) + ["", ""])[:3]
+        number, controllers, group = [*line.split(":", 2), "", ""][:3]
         if number == "0" and not controllers:
             base = root
         elif controller in controllers.split(","):

@@ -56,7 +56,7 @@ class Registry:
         self._require(name)
         return importlib.import_module(f"{self.package}.{name}")
 
-    def build(self, name: str, **options: Any) -> Any:
+    def build(self, name: str, /, **options: Any) -> Any:
         """Call the member's `build` with the recipe's options.
 
         Raises:

@@ -113,7 +113,7 @@ def _check_kwargs(train: TrainConfig) -> None:
     """Raise a RecipeError for arguments the schedule does not take or cannot use."""
     from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
-    function = TYPE_TO_SCHEDULER_FUNCTION[train.lr_scheduler_type]  # type: ignore[index]
+    function = TYPE_TO_SCHEDULER_FUNCTION[train.lr_scheduler_type]
     known = {k: p for k, p in inspect.signature(function).parameters.items() if k not in _GIVEN}
     problems = []
     for name, value in train.lr_scheduler_kwargs.items():

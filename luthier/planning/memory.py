@@ -13,24 +13,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from luthier import model as models
 from luthier.artifacts import MemoryPart
 from luthier.errors import ModelError
 from luthier.hardware import Device, Precision
 from luthier.locate import published_name
 from luthier.planning import optimizer_state
-from luthier.planning.trace import StepShape, Traced, trace_step
+from luthier.planning.shapes import StepShape, Traced
 from luthier.recipe import ModelSection
 from luthier.run import RUNS
 from luthier.training.config import QuantizationSection, TrainConfig
 
-LOGIT_CHUNK = 1024
-"""Trained tokens whose logits exist at the same time (`CHUNK` in training/loss.py)."""
+if TYPE_CHECKING:
+    from torch import nn
+
 _NF4_BLOCK, _NESTED_BLOCK = 64, 256
 """Weights per quantization constant, and constants per second-level one (QLoRA, arXiv:2305.14314,
 section 3; bitsandbytes' defaults)."""
@@ -52,6 +49,8 @@ class Footprint:
     total_parameters: int
     """Of the model, without adapters."""
     trainable_parameters: int
+    activations: int
+    """Bytes kept at the end of the forward pass, whether or not that is the peak."""
     pageable: int
     """Bytes of optimizer state that a GPU may move to main memory (paged optimizers)."""
 
@@ -74,12 +73,13 @@ def open_config(section: ModelSection, runs: Path = RUNS) -> tuple[Any, str]:
     Raises:
         ModelError: the model cannot be found and is not one of the known ones.
     """
+    from luthier import model as models
+
     try:
         return models.open_config(section, runs), ""
     except ModelError:
-        alias = models.ALIASES.get(section.name)
         known = json.loads(_KNOWN_CONFIGS.read_text(encoding="utf-8"))
-        settings = known.get((alias and alias.hub) or section.name)
+        settings = known.get(published_name(section))
         if settings is None or section.revision:
             raise
     from transformers import AutoConfig
@@ -101,6 +101,8 @@ def estimate(
         precision: as chosen by `luthier.hardware.choose_precision`.
         device: where training runs.
     """
+    from luthier.planning.trace import trace_step
+
     model = build_without_weights(config, train, precision)
     accumulates = train.gradient_accumulation_steps > 1
     traced = trace_step(model, shape, precision=precision, device=device, accumulates=accumulates)
@@ -118,6 +120,7 @@ def estimate(
         parts=tuple(parts),
         total_parameters=sum(p.numel() for p in parameters) - sum(p.numel() for p in adapters),
         trainable_parameters=sum(p.numel() for p in trained),
+        activations=traced.activations,
         pageable=optimizer_state.paged_bytes(train, shapes) if device == "cuda" else 0,
     )
 
@@ -127,7 +130,10 @@ def build_without_weights(config: Any, train: TrainConfig, precision: Precision)
 
     Parameters that will be quantized carry the attribute `quantized`.
     """
+    import torch
     from transformers import AutoModelForCausalLM
+
+    from luthier import model as models
 
     # Flash attention holds what the traced fused attention holds, and need not be installed.
     attention = "eager" if train.attn_implementation == "eager" else "sdpa"
@@ -153,7 +159,8 @@ def build_without_weights(config: Any, train: TrainConfig, precision: Precision)
 
 
 def _mark_quantized(model: Any, quantization: QuantizationSection) -> None:
-    """Mark the weights bitsandbytes would quantize: linear layers but the head and those skipped."""
+    """Mark the weights that become codes: linear layers but the head and those skipped."""
+    from torch import nn
     from transformers.quantizers.quantizers_utils import should_convert_module
 
     head = model.get_output_embeddings()
@@ -238,12 +245,12 @@ def _moving(
                 how="of the optimizer's step, which is the peak: activations are freed by then",
             ),
         ]
-    head = models.lm_head(model)
+    words = model.get_output_embeddings().weight.shape[0]
     # Late in the backward pass gradients have taken the place of activations.
     activations = min(traced.activations, traced.peak - traced.gradients_at_peak)
     rest = traced.peak - activations - traced.gradients_at_peak
     # Log-probabilities, the gradient of the loss and that of the logits, in fp32.
-    logits = min(rest, 12 * shape.trained * head.shape[0])
+    logits = min(rest, 12 * shape.trained * words)
     lines = f"{shape.rows} x {shape.length} tokens"
     if shape.prefix:
         lines += f" after {shape.prefix} shared ones, run once"
@@ -262,7 +269,7 @@ def _moving(
         MemoryPart(
             part="logits",
             bytes=logits,
-            how=f"{shape.trained:,} trained tokens x {head.shape[0]:,} words x 12 B",
+            how=f"{shape.trained:,} trained tokens x {words:,} words x 12 B",
         ),
         MemoryPart(
             part="temporaries",

@@ -7,6 +7,9 @@ architecture would guess. It takes about a second and no memory to speak of.
 What the real step does and a step on meta tensors would not is put in its place here: the fused
 attention (which never holds the (T, T) scores), autocast, dropout kernels, and 8-bit layers
 (which keep their input for the backward pass).
+
+The one module of this package that imports torch when it is imported: its classes derive from
+torch's. Everything else here imports it when it is called.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,33 +28,7 @@ from torch.utils._pytree import tree_iter
 
 from luthier import model as models
 from luthier.hardware import Precision
-
-
-@dataclass(frozen=True)
-class StepShape:
-    """The largest micro-batch: what sets the peak."""
-
-    rows: int
-    length: int
-    """Tokens of the longest line, without the shared prefix."""
-    trained: int
-    """Tokens of the micro-batch whose logits exist at the same time."""
-    prefix: int = 0
-    """Tokens all lines start with, run once."""
-    packed: bool = False
-    """Lines hold several rows, kept apart by a (T, T) mask."""
-
-
-@dataclass(frozen=True)
-class Traced:
-    """Bytes alive in a forward and backward pass, model and optimizer state aside."""
-
-    activations: int
-    """At the end of the decoder: what it keeps for the backward pass."""
-    peak: int
-    """The most at any moment, logits, gradients and temporaries included."""
-    gradients_at_peak: int
-    """Of these, gradients of parameters."""
+from luthier.planning.shapes import StepShape, Traced
 
 
 def trace_step(
@@ -119,7 +95,7 @@ def _loss(model: Any, hidden: Tensor, trained: int) -> Tensor:
 # --- counting ----------------------------------------------------------------------------------
 
 
-class _Live(TorchDispatchMode):
+class _Live(TorchDispatchMode):  # type: ignore[misc]
     """Adds up the storages that operations make, until they are freed."""
 
     def __init__(self, model: Any, parameters: Sequence[Tensor]) -> None:
@@ -166,7 +142,7 @@ _PRODUCTS = {F.linear: 2, torch.matmul: 2, torch.bmm: 2, torch.Tensor.matmul: 2}
 """Functions that autocast runs in the low precision, and how many of their arguments it casts."""
 
 
-class _Kernels(TorchFunctionMode):
+class _Kernels(TorchFunctionMode):  # type: ignore[misc]
     """Replaces functions whose meta versions keep other tensors than the real ones."""
 
     def __init__(self, precision: Precision, device: str) -> None:
@@ -212,7 +188,7 @@ class _Kernels(TorchFunctionMode):
 
 @contextmanager
 def _also_when_recomputing(model: Any, kernels: _Kernels) -> Iterator[None]:
-    """torch leaves function modes during backward(), where checkpointed layers run again."""
+    """Torch leaves function modes during backward(), where checkpointed layers run again."""
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     def enter(module: Any, inputs: Any) -> None:
@@ -231,7 +207,7 @@ def _also_when_recomputing(model: Any, kernels: _Kernels) -> Iterator[None]:
         yield
 
 
-class _FusedAttention(torch.autograd.Function):
+class _FusedAttention(torch.autograd.Function):  # type: ignore[misc]
     """What flash attention holds (Dao et al. 2022, arXiv:2205.14135): no (T, T) scores."""
 
     @staticmethod
@@ -251,7 +227,7 @@ class _FusedAttention(torch.autograd.Function):
         return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
 
 
-class _KeepsInput(torch.autograd.Function):
+class _KeepsInput(torch.autograd.Function):  # type: ignore[misc]
     """bitsandbytes' 8-bit product: keeps its input though its weight is frozen."""
 
     @staticmethod

@@ -26,13 +26,10 @@ def check(facts: Facts) -> Finding | None:
         fix = f"{best.change} saves most ({size(best.total_bytes)} then) but is not enough alone."
     else:
         fix = "Use a smaller model or a machine with more memory."
-    severity = "warning" if facts.train.auto_find_batch_size and fitting else "error"
     return Finding(
         check="memory",
-        severity=severity,
+        severity="error",
         what=f"about {needed} are needed, {free} are free on {facts.hardware.device_name}.",
-        why="Training would run out of memory."
-        if severity == "error"
-        else "auto_find_batch_size will halve the batch until it fits.",
+        why="Training would run out of memory.",
         fix=fix,
     )
