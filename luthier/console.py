@@ -7,6 +7,7 @@ plain line now and then.
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -97,18 +98,18 @@ def say(text: str, style: str = "") -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table for people (stderr): the first column to the left, the others right-aligned."""
+    """Print a table for people (stderr): numbers to the right, words to the left."""
     grid = Table(title=Text(title), title_justify="left", header_style="bold", expand=False)
     for position, column in enumerate(columns):
-        grid.add_column(
-            Text(column),
-            justify="left" if position == 0 else "right",
-            overflow="fold",
-            no_wrap=False,
-        )
+        cells = [str(row[position]) for row in rows]
+        numbers = position > 0 and all(_NUMBER.match(cell) or not cell for cell in cells)
+        grid.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(Text(str(cell)) for cell in row))
     console.print(grid)
+
+
+_NUMBER = re.compile(r"[-+−]?\d[\d,.]*\s?(B|kB|MB|GB|TB|s|min|h|%|e-?\d+|\[|\(|$)")
 
 
 def size(count: float) -> str:

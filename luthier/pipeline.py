@@ -13,7 +13,7 @@ from typing import Any
 from luthier import __version__
 from luthier.artifacts import Plan
 from luthier.console import duration, say
-from luthier.errors import CheckFailed
+from luthier.errors import CheckFailed, ModelError
 from luthier.recipe import Loaded
 from luthier.run import RUNS, STAGES, Run, Stage, file_digest, fingerprint
 
@@ -46,8 +46,15 @@ def bring_up_to(loaded: Loaded, last: Stage, *, runs: Path = RUNS, force: bool =
     for note in loaded.notes:
         say(f"note: {note}", style="yellow")
     with run.lock():
-        happened = _stages(run, STAGES[: STAGES.index(last) + 1], runs, force)
-    return run, happened
+        if last != "plan":
+            return run, _stages(run, STAGES[: STAGES.index(last) + 1], runs, force)
+        try:
+            happened = _stages(run, ("data",), runs, False)
+        except ModelError as error:
+            # A model that cannot be fetched here can still be planned for, from its config alone.
+            say(f"planning without the data: {error}", style="yellow")
+            happened = {}
+        return run, happened | _stages(run, ("plan",), runs, force)
 
 
 def bring_run_up_to(run: Run, last: Stage, *, runs: Path = RUNS, force: bool = False
@@ -111,9 +118,10 @@ def _fingerprint(run: Run, stage: Stage, runs: Path) -> str:
         return fingerprint(
             __version__, recipe["task"], recipe["data"], recipe["seed"], model, shape, files
         )
-    data = run.digest("data")
     if stage == "plan":
-        return fingerprint(__version__, recipe, data)
+        built = run.digest("data") if run.is_done("data") else None
+        return fingerprint(__version__, recipe, built)
+    data = run.digest("data")
     if stage == "train":
         plan = Plan.load(run)
         return fingerprint(

@@ -163,7 +163,9 @@ def test_names_without_effect_are_said_to_have_none(tmp_path: Path, name: str) -
 
 
 def test_todays_names_are_not_noted(tmp_path: Path) -> None:
-    train = "learning_rate: 1e-4\nwarmup_steps: 10\nlora: {r: 4}\nquantization: {load_in_8bit: true}"
+    train = (
+        "learning_rate: 1e-4\nwarmup_steps: 10\nlora: {r: 4}\nquantization: {load_in_8bit: true}"
+    )
     assert read(tmp_path, train).notes == []
 
 

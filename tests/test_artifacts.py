@@ -28,7 +28,16 @@ from luthier.errors import RunError
 from luthier.example import Example, Message, Origin, content_id
 from luthier.run import STAGES, Run, file_digest
 
-TEXTS = ["", " ", "line\nline\r\n\t", "é ü 中文 😀", "\u2028\u0000\ufeff", "<|im_end|>", '"\\{}', "a" * 9999]
+TEXTS = [
+    "",
+    " ",
+    "line\nline\r\n\t",
+    "é ü 中文 😀",
+    "\u2028\u0000\ufeff",
+    "<|im_end|>",
+    '"\\{}',
+    "a" * 9999,
+]
 
 
 @pytest.fixture

@@ -253,7 +253,9 @@ def test_the_stop_token_is_what_the_template_sets_behind_an_answer(name: str, st
 
 
 def test_a_template_without_stop_token_ends_with_eos() -> None:
-    tokenizer = bytes_bpe("{% for m in messages %}{{ m['role'] + ': ' + m['content'] }}{% endfor %}")
+    tokenizer = bytes_bpe(
+        "{% for m in messages %}{{ m['role'] + ': ' + m['content'] }}{% endfor %}"
+    )
     renderer = Renderer(tokenizer)
     assert renderer.stop_id == tokenizer.eos_token_id
     ids = renderer.render(example(*TALK[:2])).input_ids

@@ -13,7 +13,9 @@ from luthier import console as consoles
 from luthier.console import duration, progress, say, size, table
 
 
-def seen(monkeypatch: pytest.MonkeyPatch, *, terminal: bool = False, width: int = 120) -> io.StringIO:
+def seen(
+    monkeypatch: pytest.MonkeyPatch, *, terminal: bool = False, width: int = 120
+) -> io.StringIO:
     """Let the console write into a buffer."""
     buffer = io.StringIO()
     made = Console(file=buffer, force_terminal=terminal, width=width, highlight=False)

@@ -171,9 +171,7 @@ def test_five_mistakes_are_told_at_once(file: Path) -> None:
     )
     found = problems(file, text)
     assert [p.where for p in found] == [f"recipe.yaml:{n}" for n in (8, 14, 17, 18, 19)]
-    assert str(found[0]).endswith(
-        "unknown key 'data.sources.0.outptu'. Did you mean 'output'?"
-    )
+    assert str(found[0]).endswith("unknown key 'data.sources.0.outptu'. Did you mean 'output'?")
     assert "'data.filters.2.use' is missing" in found[1].message
     assert found[2].message == "unknown key 'train.learning_rat'."
     assert found[2].fix == "Did you mean 'learning_rate'?"
@@ -205,9 +203,7 @@ def test_misspelt_keys_name_the_nearest_one(
 
 def test_a_key_near_to_nothing_lists_the_known_ones(file: Path) -> None:
     found = problems(file, RECIPE + "zzz: 1\n")
-    assert found[0].fix == (
-        "Known here: data, evaluate, model, name, seed, ship, task, train."
-    )
+    assert found[0].fix == ("Known here: data, evaluate, model, name, seed, ship, task, train.")
 
 
 def test_missing_keys_come_with_an_example(file: Path) -> None:
@@ -230,7 +226,10 @@ def test_missing_keys_come_with_an_example(file: Path) -> None:
         ("learning_rate: .nan", "'train.learning_rate' is NaN, expected a finite number."),
         ("lora_dropout: 1", "'train.lora.lora_dropout' is 1, expected a number less than 1."),
         ("max_seq_length: 2", "'train.max_seq_length' is 2, expected a number of at least 8."),
-        ("neftune_noise_alpha: true", "'train.neftune_noise_alpha': expected a number, found true."),
+        (
+            "neftune_noise_alpha: true",
+            "'train.neftune_noise_alpha': expected a number, found true.",
+        ),
         ("bf16: maybe", "'train.bf16' is \"maybe\", expected true or false."),
         ("save_steps: 1.5", "'train.save_steps' is 1.5, expected a valid integer, got a number"),
         ("lora: 3", "'train.lora' is 3, expected keys with values."),
@@ -429,7 +428,10 @@ def test_any_yaml_is_a_recipe_or_a_recipe_error(
         ("data.sources.1.path=other.csv", lambda r: r.data.sources[1].path == "other.csv"),
         ("data.sources.0={hub: a/b}", lambda r: r.data.sources[0].hub == "a/b"),
         ("data.template=[a, b]", lambda r: r.data.templates == ["a", "b"]),
-        ("evaluate.generation.max_new_tokens=5", lambda r: r.evaluate.generation.max_new_tokens == 5),
+        (
+            "evaluate.generation.max_new_tokens=5",
+            lambda r: r.evaluate.generation.max_new_tokens == 5,
+        ),
         ("train.quantization.load_in_4bit=true", lambda r: r.train.quantization.load_in_4bit),
         ("model=other", lambda r: r.model.name == "other"),
         ("model.revision=abc", lambda r: (r.model.name, r.model.revision) == ("some-model", "abc")),
@@ -474,8 +476,8 @@ def test_overrides_of_null_sections(file: Path) -> None:
         ("data.sources.-1.path=x", "expected an index below 2, found '-1'"),
         ("data.sources.².path=x", "expected an index below 2, found '²'"),
         ("data.sources.x.path=x", "expected an index below 2, found 'x'"),
-        ("task.labels.0.deep=x", "'task.labels.0' is {\"deep\": \"x\"}, expected a text"),
-        ("name.first=x", "'name' is {\"first\": \"x\"}, expected a text"),
+        ("task.labels.0.deep=x", '\'task.labels.0\' is {"deep": "x"}, expected a text'),
+        ("name.first=x", '\'name\' is {"first": "x"}, expected a text'),
         ("task.positive=x", "'positive' must be one of the labels, not 'x'"),
     ],
 )

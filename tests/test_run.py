@@ -43,7 +43,7 @@ def python(code: str, *arguments: Any, within: str = "") -> subprocess.Popen[str
     """Start a Python process, inside a shell command where one is given."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     if within:
-        command = ["unshare", "-m", "sh", "-c", f"{within} && exec \"$@\"", "sh", *command]
+        command = ["unshare", "-m", "sh", "-c", f'{within} && exec "$@"', "sh", *command]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
@@ -373,7 +373,10 @@ def test_a_file_beyond_the_limit_is_explained_and_not_left(tmp_path: Path) -> No
     for line, name in zip(lines[:3], ("big", "new", "data"), strict=True):
         assert line.startswith(f"{tmp_path / 'run' / name}")
         assert "the file would exceed the size limit" in line
-    assert lines[3] == "['big', 'data', 'events.jsonl', 'manifest.json', 'small', 'started.json'] old False"
+    assert (
+        lines[3]
+        == "['big', 'data', 'events.jsonl', 'manifest.json', 'small', 'started.json'] old False"
+    )
 
 
 @needs_mount
@@ -439,7 +442,9 @@ def test_a_file_in_the_way_is_explained(file: Path, tmp_path: Path, run: Run) ->
 
 
 def test_numbers_that_json_lacks_become_null(run: Run) -> None:
-    run.write_json("x.json", {"a": math.nan, "b": [math.inf, -math.inf, 1.5], 3: {"c": (math.nan,)}})
+    run.write_json(
+        "x.json", {"a": math.nan, "b": [math.inf, -math.inf, 1.5], 3: {"c": (math.nan,)}}
+    )
     text = (run.path / "x.json").read_text()
     assert "NaN" not in text and "Infinity" not in text
     assert run.read_json("x.json") == {"a": None, "b": [None, None, 1.5], "3": {"c": [None]}}
@@ -469,7 +474,9 @@ def test_events_come_back_in_order(run: Run) -> None:
     assert all(isinstance(e["time"], float) for e in run.events())
 
 
-@pytest.mark.parametrize("torn", [b'{"event": "st', b'{"event": "step", "step": 9', b"\xff\x00", b"{"])
+@pytest.mark.parametrize(
+    "torn", [b'{"event": "st', b'{"event": "step", "step": 9', b"\xff\x00", b"{"]
+)
 def test_a_torn_line_is_skipped_and_takes_no_other_with_it(run: Run, torn: bytes) -> None:
     run.event("step", step=1)
     with open(run.path / "events.jsonl", "ab") as file:

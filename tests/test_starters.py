@@ -127,14 +127,18 @@ def test_any_names_survive_the_way_into_yaml(
     assert recipe.labels == sorted(labels)
 
 
-@pytest.mark.parametrize("name", ["2024", "1.5", "true", "null", "2024-01-01", "1e3", "no", "a.b-c_d"])
+@pytest.mark.parametrize(
+    "name", ["2024", "1.5", "true", "null", "2024-01-01", "1e3", "no", "a.b-c_d"]
+)
 def test_any_valid_name_is_read_as_a_name(name: str) -> None:
     path = write_recipe(name, "promises")
     assert load(path).recipe.name == name
     assert f"luthier run {name}.yaml" in path.read_text()
 
 
-@pytest.mark.parametrize("file", ['my "rows".csv', "back\\slash.csv", "a {path} b.csv", "ü 😀.csv", "#.csv"])
+@pytest.mark.parametrize(
+    "file", ['my "rows".csv', "back\\slash.csv", "a {path} b.csv", "ü 😀.csv", "#.csv"]
+)
 def test_any_file_name_is_found_again(here: Path, file: str) -> None:
     data = table(here / file, ["text", "label"], SENTENCES)
     write_recipe("a", "classification", data=data)

@@ -160,7 +160,7 @@ class _Kernels(TorchFunctionMode):  # type: ignore[misc]
             query, key, value = (self._lower(t) for t in args[:3])
             mask = kwargs.get("attn_mask")
             # Kernels add masks: one of booleans becomes one of numbers, kept for the backward.
-            mask = mask.to(query.dtype) if mask is not None and mask.dtype == torch.bool else None
+            mask = None if mask is None else mask.to(query.dtype)
             return _FusedAttention.apply(query, key, value, mask)
         if func is F.dropout and self.device == "cuda":
             rate, training = kwargs.get("p", 0.5), kwargs.get("training", True)

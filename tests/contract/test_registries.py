@@ -167,7 +167,9 @@ def outcomes(kind: str, *, good: bool) -> Outcome:
     """Six rows of which a system gets all right, or most wrong."""
     if kind == "classification":
         gold = np.array([0, 1, 0, 1, 0, 1])
-        scores = np.where(np.arange(2) == gold[:, None], -0.1, -3.0) + np.linspace(0, 0.01, 6)[:, None]
+        scores = (
+            np.where(np.arange(2) == gold[:, None], -0.1, -3.0) + np.linspace(0, 0.01, 6)[:, None]
+        )
         if not good:
             scores[:4] = scores[:4, ::-1]
         return Choices(["yes", "no"], "yes", gold, scores)

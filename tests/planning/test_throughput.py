@@ -1,0 +1,50 @@
+"""Time estimates: the arithmetic, and that a real step is in their reach."""
+
+from __future__ import annotations
+
+import pytest
+
+from luthier.planning.shapes import StepShape
+from luthier.planning.throughput import Speed, batch_operations, batch_seconds, measure
+from luthier.training.config import TrainConfig
+
+MODEL = {"body": 1000, "vocabulary": 10, "hidden": 4}
+
+
+def operations(shape: StepShape, trainable: int = 100, **settings: object) -> float:
+    return batch_operations(TrainConfig(**settings), shape, trainable=trainable, **MODEL)
+
+
+def test_frozen_weights_need_no_gradient_of_their_own() -> None:
+    shape = StepShape(2, 8, 3)
+    head = 3 * 2 * 10 * 4
+
+    assert operations(shape) == 16 * (4 * 1000 + 6 * 100) + 2 * head
+    assert operations(shape, 1040, lora=None) == 16 * 6 * 1000 + 3 * head
+
+
+def test_checkpointing_runs_forward_twice() -> None:
+    shape = StepShape(2, 8, 0)
+
+    assert operations(shape, gradient_checkpointing=True) == 16 * (6 * 1000 + 8 * 100)
+
+
+def test_a_shared_prefix_is_paid_once() -> None:
+    apart, shared = StepShape(16, 100, 0), StepShape(16, 30, 0, prefix=70)
+
+    assert operations(shared) / operations(apart) == pytest.approx((16 * 30 + 70) / 1600)
+
+
+def test_both_kinds_of_work_take_time() -> None:
+    speed = Speed(products=1e9, passes=1e9)
+
+    assert batch_seconds(2e9, 0, speed) == 2
+    assert batch_seconds(0, 1e9, speed) > 1
+
+
+def test_this_machine_is_measured() -> None:
+    speed = measure(64, 256, precision="float32", device="cpu")
+
+    # From a slow laptop to a fast server.
+    assert 1e8 < speed.products < 1e14
+    assert 1e7 < speed.passes < 1e13
