@@ -36,9 +36,11 @@ class Artifact(BaseModel):
         try:
             return cls.model_validate(run.read_json(cls.FILE))
         except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
             raise RunError(
-                f"{run.path / cls.FILE} was written by another version of luthier "
-                f"({error.error_count()} fields do not fit). Repeat the stage."
+                f"{run.path / cls.FILE}: '{key}': {first['msg']}. Was it written by another "
+                f"version of luthier? Repeat the {cls.FILE.partition('/')[0]} stage."
             ) from None
 
 

@@ -7,7 +7,10 @@ imported before a command needs it, so that `--help` is instant.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
+import io
 import json
 import os
 import sys
@@ -16,15 +19,39 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from luthier import __version__
 
+Result = dict[str, Any]
+
+
+class _Commands(typer.core.TyperGroup):
+    """All commands; says what is wrong with a command line as JSON too, if asked to."""
+
+    def main(self, args: Any = None, *more: Any, **options: Any) -> Any:
+        try:
+            return super().main(args, *more, **options)
+        except SystemExit as stop:
+            # Typer has printed its complaint and left; what it left with is the context.
+            explain = getattr(stop.__context__, "format_message", None)
+            if explain and "--json" in (sys.argv[1:] if args is None else args):
+                _print_json({"error": explain(), "kind": "UsageError"})
+            raise
+
+
 app = typer.Typer(
     name="luthier",
-    help="Adapt an LLM to a task, and prove that it did.\n\n"
-    "  luthier new NAME --from promises     write a recipe\n"
-    "  luthier run NAME.yaml                build, plan, train, evaluate, ship\n"
-    "  luthier predict runs/NAME rows.csv   use it",
+    cls=_Commands,
+    help="""Adapt an LLM to a task, and prove that it did.
+
+\b
+  luthier new NAME --from promises      write a recipe to start from
+  luthier run NAME.yaml                 build, plan, train, evaluate, ship
+  luthier predict runs/NAME rows.csv    use what came out
+
+Every command takes --json: one JSON object on standard output, all else on standard error.
+Exit codes: 0 done, 1 a check said no, 2 something has to be fixed, 130 stopped.""",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -40,9 +67,17 @@ RunArg = Annotated[str, typer.Argument(help="Run folder or name.", show_default=
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of run folders.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Force = Annotated[bool, typer.Option("--force", help="Repeat it even if nothing changed.")]
+InputColumn = Annotated[str | None, typer.Option("--input", help="Its input column.")]
+OutputColumn = Annotated[str | None, typer.Option("--output", help="Its output or label column.")]
 RUNS = Path("runs")
 
-Result = dict[str, Any] | None
+
+class _SaidNo(Exception):
+    """A command did its work and the answer is no; carries the command's result."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__()
+        self.result = result
 
 
 def _guarded(command: Callable[..., Result]) -> Callable[..., None]:
@@ -50,39 +85,68 @@ def _guarded(command: Callable[..., Result]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(*args: Any, **options: Any) -> None:
-        from luthier.errors import LuthierError, RecipeError
-
         as_json = options.get("as_json", False)
+        # What a library prints must not stand beside the one object.
+        aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
         try:
-            result = command(*args, **options)
-        except LuthierError as error:
-            _complain(str(error))
+            with aside:
+                result, code = _outcome(command, args, options)
             if as_json:
-                problems = error.problems if isinstance(error, RecipeError) else []
-                said = {
-                    "error": str(error),
-                    "kind": type(error).__name__,
-                    "problems": [vars(p) for p in problems],
-                }
-                print(json.dumps(said))
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            _complain("stopped; repeat the command to go on")
-            raise typer.Exit(130) from None
+                _print_json(result)
+            sys.stdout.flush()
         except BrokenPipeError:
             # The reader of our output went away (`luthier ... | head`): nobody is left to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-        if as_json:
-            print(json.dumps(result, ensure_ascii=False, default=str))
+            code = 0
+        if code:
+            raise typer.Exit(code)
 
     return wrapper
 
 
-def _complain(message: str) -> None:
+def _outcome(
+    command: Callable[..., Result], args: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[Result, int]:
+    """The result of a command, or what went wrong as one, and the exit code."""
+    from luthier.errors import LuthierError, RecipeError
+
+    try:
+        return command(*args, **options), 0
+    except _SaidNo as no:
+        return no.result, 1
+    except LuthierError as error:
+        said: Result = {"error": str(error), "kind": type(error).__name__}
+        if isinstance(error, RecipeError):
+            said["problems"] = [vars(problem) for problem in error.problems]
+        code = error.exit_code
+    except KeyboardInterrupt:
+        said = {"error": "stopped; repeat the command to go on", "kind": "Stopped"}
+        code = 130
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        said = {
+            "error": f"{where}{error.strerror}. Mend that and repeat the command.",
+            "kind": type(error).__name__,
+        }
+        code = 2
     from luthier.console import say
 
-    say(message, style="red")
+    say(said["error"], style="red")
+    return said, code
+
+
+_OF_THE_MACHINE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
+)  # fmt: skip
+"""What no mistake in the program can cause: disks that are full, files that are not ours."""
+
+
+def _print_json(result: Result) -> None:
+    # JSON has no NaN and no infinities; readers choke on them.
+    plain = json.loads(json.dumps(result, default=str), parse_constant=lambda name: None)
+    print(json.dumps(plain, ensure_ascii=False))
 
 
 # --- the five verbs ----------------------------------------------------------------------------
@@ -90,9 +154,14 @@ def _complain(message: str) -> None:
 
 @app.command()
 @_guarded
-def build(recipe: RecipeArg, overrides: Overrides = None, runs: Runs = RUNS, force: Force = False,
-          as_json: Json = False) -> Result:
-    """Build the dataset: rows, templates, filters, splits."""
+def build(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    force: Force = False,
+    as_json: Json = False,
+) -> Result:
+    """Build the dataset: filter, render, split rows."""
     from luthier import look, pipeline
     from luthier.recipe import load
 
@@ -104,30 +173,39 @@ def build(recipe: RecipeArg, overrides: Overrides = None, runs: Runs = RUNS, for
 
 @app.command()
 @_guarded
-def plan(recipe: RecipeArg, overrides: Overrides = None, runs: Runs = RUNS, force: Force = False,
-         as_json: Json = False) -> Result:
-    """Say what would happen: memory, time, hazards. Nothing is trained."""
+def plan(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    force: Force = False,
+    as_json: Json = False,
+) -> Result:
+    """Tell memory, time and hazards; train nothing."""
     from luthier import look, pipeline
-    from luthier.errors import CheckFailed
+    from luthier.console import say
     from luthier.recipe import load
 
     run, happened = pipeline.bring_up_to(
         load(recipe, overrides or []), "plan", runs=runs, force=force
     )
     found = look.show_plan(run)
+    result = {"run": str(run.path), "stages": happened, "plan": found}
     if any(finding["severity"] == "error" for finding in found["findings"]):
-        if as_json:
-            print(json.dumps({"run": str(run.path), "stages": happened, "plan": found}))
-            raise typer.Exit(1)
-        raise CheckFailed("the plan says no; see the errors above.")
-    return {"run": str(run.path), "stages": happened, "plan": found}
+        say("the plan says no; see the errors above.", style="red")
+        raise _SaidNo(result)
+    return result
 
 
 @app.command()
 @_guarded
-def train(recipe: RecipeArg, overrides: Overrides = None, runs: Runs = RUNS, force: Force = False,
-          as_json: Json = False) -> Result:
-    """Train; builds and plans first if need be. Repeat it to resume."""
+def train(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    force: Force = False,
+    as_json: Json = False,
+) -> Result:
+    """Train; repeat it to resume."""
     from luthier import pipeline
     from luthier.artifacts import TrainSummary
     from luthier.console import say
@@ -150,32 +228,29 @@ def train(recipe: RecipeArg, overrides: Overrides = None, runs: Runs = RUNS, for
 def evaluate(
     run: RunArg,
     on: Annotated[Path | None, typer.Option(help="Another labelled file to test on.")] = None,
-    input_column: Annotated[str | None, typer.Option("--input", help="Its input column.")] = None,
-    output_column: Annotated[str | None, typer.Option("--output", help="Its label column.")] = None,
-    slice_by: Annotated[str | None, typer.Option(help="Also score per value of a column.")] = None,
+    input_column: InputColumn = None,
+    output_column: OutputColumn = None,
+    slice_by: Annotated[
+        str | None, typer.Option(help="With --on: also score per value of this column.")
+    ] = None,
     runs: Runs = RUNS,
     force: Force = False,
     as_json: Json = False,
 ) -> Result:
-    """Measure a trained run against its baselines, or on another file."""
+    """Measure a run, or test it on another file."""
     from luthier import look, pipeline
     from luthier.console import say
+    from luthier.errors import LuthierError
     from luthier.run import Run
 
     opened = Run.open(run, runs)
     if on is not None:
-        from luthier.data.build import read_rows_like
-        from luthier.evaluation.evaluate import evaluate_on
-
-        opened.require("train")
-        examples, rejected = read_rows_like(
-            opened, on, input_column=input_column, output_column=output_column
+        return _evaluate_on(opened, on, input_column, output_column, slice_by, runs)
+    if input_column or output_column or slice_by:
+        raise LuthierError(
+            "--input, --output and --slice-by go with --on FILE; for the run's own test rows "
+            "they stand in the recipe (data.sources, evaluate.slice_by)."
         )
-        found = evaluate_on(opened, examples, slice_by=slice_by, runs=runs)
-        return {
-            "run": str(opened.path), "on": str(on), "rejected": rejected,
-            "evaluation": look.show_evaluation(found),
-        }  # fmt: skip
     happened = pipeline.bring_run_up_to(opened, "evaluate", runs=runs, force=force)
     report = pipeline.write_report(opened)
     shown = look.show_run_evaluation(opened)
@@ -183,10 +258,32 @@ def evaluate(
     return {"run": str(opened.path), "stages": happened, "evaluation": shown, "report": str(report)}
 
 
+def _evaluate_on(
+    run: Any, on: Path, input_column: str | None, output_column: str | None,
+    slice_by: str | None, runs: Path,
+) -> Result:  # fmt: skip
+    from luthier import look
+    from luthier.console import say
+    from luthier.data.build import read_rows_like
+    from luthier.evaluation.evaluate import evaluate_on
+
+    run.require("train")
+    examples, rejected = read_rows_like(
+        run, on, input_column=input_column, output_column=output_column, runs=runs
+    )
+    for reason, count in rejected.items():
+        say(f"rejected {count}: {reason}", style="yellow")
+    found = evaluate_on(run, examples, slice_by=slice_by, runs=runs)
+    return {
+        "run": str(run.path), "on": str(on), "rejected": rejected,
+        "evaluation": look.show_evaluation(found),
+    }  # fmt: skip
+
+
 @app.command()
 @_guarded
 def ship(run: RunArg, runs: Runs = RUNS, force: Force = False, as_json: Json = False) -> Result:
-    """Export a trained run; each export is reloaded and compared."""
+    """Export; each export is reloaded and compared."""
     from luthier import pipeline
     from luthier.run import Run
 
@@ -198,9 +295,14 @@ def ship(run: RunArg, runs: Runs = RUNS, force: Force = False, as_json: Json = F
 
 @app.command()
 @_guarded
-def run(recipe: RecipeArg, overrides: Overrides = None, runs: Runs = RUNS, force: Force = False,
-        as_json: Json = False) -> Result:
-    """All five in order; what is done and unchanged is skipped."""
+def run(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    runs: Runs = RUNS,
+    force: Force = False,
+    as_json: Json = False,
+) -> Result:
+    """Do all five; skip what is unchanged."""
     from luthier import look, pipeline
     from luthier.console import say
     from luthier.recipe import load
@@ -210,7 +312,7 @@ def run(recipe: RecipeArg, overrides: Overrides = None, runs: Runs = RUNS, force
     )
     report = pipeline.write_report(done)
     shown = look.show_run_evaluation(done)
-    say(f"\nreport:  {report}\npredict: luthier predict {done.path} \"your text\"", style="bold")
+    say(f'\nreport:  {report}\npredict: luthier predict {done.path} "your text"', style="bold")
     return {"run": str(done.path), "stages": happened, "evaluation": shown, "report": str(report)}
 
 
@@ -229,7 +331,7 @@ def predict(
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> Result:
-    """Predict for a sentence, standard input, or a file."""
+    """Predict for a sentence, a file or stdin."""
     from luthier.predict import predict_source
 
     return predict_source(run, source, column=column, out=out, runs=runs, as_json=as_json)
@@ -240,11 +342,11 @@ def predict(
 def new(
     name: Annotated[str, typer.Argument(help="Name of the recipe and its run.")],
     kind: Annotated[
-        str, typer.Option("--from", help="promises, classification, generation or chat.")
+        str, typer.Option("--from", help="A starter: promises, classification, generation, chat.")
     ] = "classification",
     data: Annotated[Path | None, typer.Option(help="Your rows; columns are filled in.")] = None,
-    input_column: Annotated[str | None, typer.Option("--input", help="Input column.")] = None,
-    output_column: Annotated[str | None, typer.Option("--output", help="Output column.")] = None,
+    input_column: InputColumn = None,
+    output_column: OutputColumn = None,
     as_json: Json = False,
 ) -> Result:
     """Write a recipe to start from."""
@@ -263,7 +365,11 @@ def list_things(
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> Result:
-    """List runs, models, templates, filters, checks, baselines, metrics, exporters, starters."""
+    """List runs, models, templates, plugins.
+
+    Kinds: runs, models, templates, filters, formats, checks, baselines, metrics, exporters,
+    starters.
+    """
     from luthier import look
 
     return {what: look.list_things(what, runs)}
@@ -278,7 +384,7 @@ def show(
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> Result:
-    """Show a run; with --tokens, rows as the model sees them and what of them is trained."""
+    """Show a run; with --tokens, what it is trained on."""
     from luthier import look
     from luthier.run import Run
 
@@ -289,7 +395,7 @@ def show(
 @app.command()
 @_guarded
 def diff(first: RunArg, second: RunArg, runs: Runs = RUNS, as_json: Json = False) -> Result:
-    """Compare two runs: settings, versions, data, results."""
+    """Compare two runs: settings, data, results."""
     from luthier import look
     from luthier.run import Run
 
@@ -299,29 +405,34 @@ def diff(first: RunArg, second: RunArg, runs: Runs = RUNS, as_json: Json = False
 @app.command()
 @_guarded
 def doctor(as_json: Json = False) -> Result:
-    """Check this machine: versions, device, memory, known-bad combinations."""
+    """Check this machine and what is installed."""
     from luthier import look
 
     found = look.show_doctor()
     if found["problems"]:
-        if as_json:
-            print(json.dumps(found, default=str))
-        raise typer.Exit(1)
+        raise _SaidNo(found)
     return found
 
 
 @app.command()
+@_guarded
 def schema(
     out: Annotated[Path | None, typer.Argument(help="File; standard output if left out.")] = None,
-) -> None:
+    as_json: Json = False,
+) -> Result:
     """Write the JSON schema of recipes, for editors."""
     from luthier import recipe
+    from luthier.run import atomic_write
 
-    text = json.dumps(recipe.schema(), indent=2)
-    if out is None:
+    found = recipe.schema()
+    text = json.dumps(found, indent=2)
+    if out is not None:
+        with atomic_write(out) as file:
+            file.write(text.encode() + b"\n")
+        return {"schema": str(out)}
+    if not as_json:
         print(text)
-    else:
-        out.write_text(text + "\n", encoding="utf-8")
+    return found
 
 
 def _version(asked: bool) -> None:
@@ -337,6 +448,10 @@ def main(
     ] = False,
 ) -> None:
     """Options that stand before the command."""
+    # Text that the terminal's encoding cannot show is no reason to stop.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     # No telemetry, ours or a dependency's.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

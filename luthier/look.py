@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.text import Text
 
-from luthier.artifacts import DataStats, Evaluation, Plan, TrainSummary, load_examples
+from luthier.artifacts import DataStats, Estimate, Evaluation, Plan, TrainSummary, load_examples
 from luthier.console import console, duration, say, size, table
-from luthier.errors import LuthierError, unknown
+from luthier.errors import LuthierError, RunError, unknown
 from luthier.registry import Registry
 from luthier.run import RUNS, STAGES, Run, list_runs
 
@@ -66,6 +66,13 @@ def list_things(what: str, runs: Path) -> list[dict[str, Any]]:
 
 
 def _run_line(run: Run) -> dict[str, Any]:
+    try:
+        return _figures(run)
+    except RunError as error:  # one damaged run must not hide the others
+        return {"name": run.name, "model": "", "done": str(error), "metric": "", "value": ""}
+
+
+def _figures(run: Run) -> dict[str, Any]:
     done = [stage for stage in STAGES if run.is_done(stage)]
     line: dict[str, Any] = {
         "name": run.name, "model": run.recipe.model.name, "done": done[-1] if done else "nothing"
@@ -73,7 +80,9 @@ def _run_line(run: Run) -> dict[str, Any]:
     metric = value = ""
     if run.is_done("evaluate"):
         found = Evaluation.load(run)
-        metric, value = found.main_metric, f"{found.systems[0].metrics[found.main_metric].value:.3f}"
+        metric = found.main_metric
+        if (estimate := found.systems[0].metrics.get(metric)) is not None:
+            value = f"{estimate.value:.3f}"
     return line | {"metric": metric, "value": value}
 
 
@@ -134,11 +143,16 @@ def show_plan(run: Run) -> dict[str, Any]:
         f"{plan.tokens_per_epoch:,} tokens an epoch, precision {plan.precision}, "
         f"{plan.trainable_parameters:,} of {plan.total_parameters:,} parameters{took}"
     )
+    show_findings(plan)
+    return plan.model_dump(mode="json")
+
+
+def show_findings(plan: Plan) -> None:
+    """Print what the checks found, errors first."""
     styles = {"error": "red", "warning": "yellow", "note": ""}
     for finding in plan.findings:
         said = f"{finding.severity}: {finding.what} {finding.why} {finding.fix} [{finding.check}]"
         say(said, style=styles[finding.severity])
-    return plan.model_dump(mode="json")
 
 
 def show_run_evaluation(run: Run) -> dict[str, Any]:
@@ -158,9 +172,11 @@ def show_evaluation(found: Evaluation) -> dict[str, Any]:
         rows.append([system.name, *cells, f"{system.seconds:.0f} s"])
     table(f"{found.rows} test rows, 95 % intervals", ["system", *metrics, "took"], rows)
     if found.slices:
-        slices = [[name, *(_interval(v) for v in values.values())]
-                  for name, values in found.slices.items()]  # fmt: skip
-        columns = list(next(iter(found.slices.values())))
+        columns = list(dict.fromkeys(c for values in found.slices.values() for c in values))
+        slices = [
+            [name, *(_interval(values[c]) if c in values else "" for c in columns)]
+            for name, values in found.slices.items()
+        ]
         table("slices of the tuned model", ["slice", *columns], slices)
     if found.calibration:
         c = found.calibration
@@ -174,10 +190,9 @@ def show_evaluation(found: Evaluation) -> dict[str, Any]:
     return found.model_dump(mode="json")
 
 
-def _interval(estimate: Any) -> str:
-    value = f"{estimate.value:.3f}" if estimate.value % 1 or estimate.low is not None else (
-        f"{estimate.value:g}"
-    )  # fmt: skip
+def _interval(estimate: Estimate) -> str:
+    counted = estimate.low is None and estimate.value % 1 == 0
+    value = f"{estimate.value:g}" if counted else f"{estimate.value:.3f}"
     return value if estimate.low is None else f"{value} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
@@ -195,12 +210,7 @@ def show_tokens(run: Run, rows: int, runs: Path = RUNS) -> dict[str, Any]:
         rendered = renderer.render(example)
         pieces = _pieces(tokenizer, rendered.input_ids)
         say(f"\n{example.origin}  {len(pieces)} tokens, {sum(rendered.trained)} trained", "bold")
-        line = Text()
-        for piece, trained in zip(pieces, rendered.trained, strict=True):
-            visible = piece.replace("\n", "⏎\n")
-            line.append(visible, style="black on green" if trained else "dim")
-            line.append("·" if not visible.endswith("\n") else "", style="bright_black")
-        console.print(line)
+        console.print(_marked(pieces, rendered.trained))
         shown.append(
             {
                 "origin": str(example.origin),
@@ -210,8 +220,26 @@ def show_tokens(run: Run, rows: int, runs: Path = RUNS) -> dict[str, Any]:
                 ],
             }
         )
-    say("\nmarked: trained; dim: only read. Every answer ends with its stop token.")
+    legend = "green: trained" if console.color_system else "⟦...⟧: trained"
+    say(f"\n{legend}; the rest is only read. Every answer ends with its stop token.")
     return {"run": str(run.path), "rows": shown}
+
+
+def _marked(pieces: list[str], trained: list[bool]) -> Text:
+    """Tokens with a dot between them; trained ones in colour, or in brackets without colours."""
+    line = Text()
+    colour = console.color_system is not None
+    before = False
+    for piece, marked in zip(pieces, trained, strict=True):
+        if marked != before and not colour:
+            line.append("⟦" if marked else "⟧")
+        before = marked
+        visible = piece.replace("\n", "⏎\n")
+        line.append(visible, style="black on green" if marked else "dim")
+        line.append("·" if not visible.endswith("\n") else "", style="bright_black")
+    if before and not colour:
+        line.append("⟧")
+    return line
 
 
 def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:
@@ -245,7 +273,8 @@ def diff(first: Run, second: Run) -> dict[str, Any]:
     """Print what differs between two runs: settings, versions, data, results."""
     settings = _differences(first.recipe.resolved(), second.recipe.resolved())
     versions = _differences(first.read_json("lock.json"), second.read_json("lock.json"))
-    versions = {k: v for k, v in versions.items() if not k.endswith("sha256")}
+    # Hashes of the recipe and the seed are settings again.
+    versions = {k: v for k, v in versions.items() if not k.endswith("sha256") and k != "seed"}
     for title, found in (("settings", settings), ("versions", versions)):
         rows = [[k, str(a), str(b)] for k, (a, b) in found.items()]
         if rows:

@@ -6,14 +6,15 @@ Stages do not know each other; this module and the command line are the only one
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from luthier import __version__
+from luthier import __version__, look
 from luthier.artifacts import Plan
 from luthier.console import duration, say
 from luthier.errors import CheckFailed, ModelError
+from luthier.hardware import choose_precision, describe
 from luthier.recipe import Loaded
 from luthier.run import RUNS, STAGES, Run, Stage, file_digest, fingerprint
 
@@ -26,8 +27,9 @@ JOBS: dict[Stage, tuple[str, str]] = {
 }
 
 
-def bring_up_to(loaded: Loaded, last: Stage, *, runs: Path = RUNS, force: bool = False
-                ) -> tuple[Run, dict[Stage, str]]:
+def bring_up_to(
+    loaded: Loaded, last: Stage, *, runs: Path = RUNS, force: bool = False
+) -> tuple[Run, dict[Stage, str]]:
     """Run the stages up to `last`, skipping those that are done and unchanged.
 
     Args:
@@ -45,26 +47,37 @@ def bring_up_to(loaded: Loaded, last: Stage, *, runs: Path = RUNS, force: bool =
     run = Run.create(loaded, runs)
     for note in loaded.notes:
         say(f"note: {note}", style="yellow")
+    happened: dict[Stage, str] = {}
     with run.lock():
-        if last != "plan":
-            return run, _stages(run, STAGES[: STAGES.index(last) + 1], runs, force)
-        try:
-            happened = _stages(run, ("data",), runs, False)
-        except ModelError as error:
-            # A model that cannot be fetched here can still be planned for, from its config alone.
-            say(f"planning without the data: {error}", style="yellow")
-            happened = {}
-        return run, happened | _stages(run, ("plan",), runs, force)
+        for stage in STAGES[: STAGES.index(last) + 1]:
+            try:
+                happened[stage] = _bring(run, stage, runs, force=force and stage == last)
+            except ModelError as error:
+                if (stage, last) != ("data", "plan"):
+                    raise
+                # A model that cannot be fetched here can still be planned for, from its config.
+                say(f"planning without the data: {error}", style="yellow")
+                continue
+            if stage != last:
+                _tell(run, stage, happened[stage])
+    return run, happened
 
 
-def bring_run_up_to(run: Run, last: Stage, *, runs: Path = RUNS, force: bool = False
-                    ) -> dict[Stage, str]:
+def bring_run_up_to(
+    run: Run, last: Stage, *, runs: Path = RUNS, force: bool = False
+) -> dict[Stage, str]:
     """The same for a run folder that exists; only `last` itself is run."""
-    for earlier in STAGES[: STAGES.index(last)]:
-        if earlier in ("data", "plan", "train"):
-            run.require(earlier)
+    needed: tuple[Stage, ...] = ("data", "plan", "train")
+    for stage in needed:
+        run.require(stage)
+    if not run.is_fresh("train", _fingerprint(run, "train", runs)):
+        say(
+            "note: the recipe, the model or luthier has changed since this run was trained, or a "
+            "file of it has; the weights are taken as they are. `luthier train` makes new ones.",
+            style="yellow",
+        )
     with run.lock():
-        return _stages(run, (last,), runs, force)
+        return {last: _bring(run, last, runs, force=force)}
 
 
 def write_report(run: Run) -> Path:
@@ -73,36 +86,51 @@ def write_report(run: Run) -> Path:
     return path
 
 
-def _stages(run: Run, stages: Sequence[Stage], runs: Path, force: bool) -> dict[Stage, str]:
-    happened: dict[Stage, str] = {}
-    for stage in stages:
-        mark = _fingerprint(run, stage, runs)
-        if run.is_fresh(stage, mark) and not (force and stage == stages[-1]):
-            happened[stage] = "unchanged"
-            say(f"{stage}: unchanged", style="dim")
-        else:
-            module, name = JOBS[stage]
-            job: Callable[..., Any] = getattr(importlib.import_module(module), name)
-            keep = _resumable(run, mark) if stage == "train" else None
-            with run.stage(stage, mark, keep):
-                job(run, runs=runs)
-            happened[stage] = "done"
-            say(f"{stage}: done in {duration(run.seconds(stage))}", style="bold green")
-        if stage == "plan" and stages[-1] != "plan":
-            _obey(Plan.load(run), run)
-    return happened
+def _bring(run: Run, stage: Stage, runs: Path, *, force: bool) -> str:
+    """Run one stage unless it is done and unchanged."""
+    mark = _fingerprint(run, stage, runs)
+    if not force and run.is_fresh(stage, mark) and (stage != "plan" or _fits_here(run, runs)):
+        say(f"{stage}: unchanged", style="dim")
+        return "unchanged"
+    module, name = JOBS[stage]
+    job: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    keep = _resumable(run, mark) if stage == "train" else None
+    with run.stage(stage, mark, keep):
+        job(run, runs=runs)
+    say(f"{stage}: done in {duration(run.seconds(stage))}", style="bold green")
+    return "done"
 
 
-def _obey(plan: Plan, run: Run) -> None:
-    errors = [f for f in plan.findings if f.severity == "error"]
-    if errors:
-        said = "\n".join(f"  {f.check}: {f.what} {f.fix}" for f in errors)
-        raise CheckFailed(f"the plan of {run.name} says no:\n{said}")
+def _tell(run: Run, stage: Stage, happened: str) -> None:
+    """Say what a stage on the way found; stop where the plan says no."""
+    if stage == "data" and happened == "done":
+        look.show_data(run)
+    if stage == "plan":
+        plan = Plan.load(run)
+        if happened == "done":
+            look.show_findings(plan)
+        errors = [f for f in plan.findings if f.severity == "error"]
+        if errors:
+            said = "\n".join(f"  {f.check}: {f.what} {f.fix}" for f in errors)
+            raise CheckFailed(f"the plan of {run.name} says no:\n{said}")
+
+
+def _fits_here(run: Run, runs: Path) -> bool:
+    """Whether a plan was made for this machine, where training is still to come.
+
+    Planned on a node without a GPU, trained on one with: the plan is made again. A run that is
+    trained stays what it is wherever it is looked at, and torch need not be imported.
+    """
+    if run.is_done("data") and run.is_fresh("train", _fingerprint(run, "train", runs)):
+        return True
+    plan, hardware = Plan.load(run), describe(run.path)
+    precision, _ = choose_precision(run.recipe.train, hardware)
+    return (plan.device, plan.precision) == (hardware.device, precision)
 
 
 def _resumable(run: Run, mark: str) -> Callable[[Path], bool]:
-    """Keep the checkpoints of an attempt at the same thing; those of another are of no use."""
-    same = run.started_as("train") == mark
+    """Keep what an unfinished attempt at the same thing left; anything else is of no use."""
+    same = run.started_as("train") == mark and not run.is_done("train")
     return lambda path: same and path.name in ("checkpoints", "best")
 
 
@@ -114,13 +142,16 @@ def _fingerprint(run: Run, stage: Stage, runs: Path) -> str:
         from luthier.data.build import input_files
 
         shape = {k: train[k] for k in ("max_seq_length", "train_on")}
-        files = {str(path): file_digest(path) for path in input_files(run)}
+        # By content alone: a project folder that was moved or copied is the same project.
+        files = [file_digest(path) for path in input_files(run)]
         return fingerprint(
             __version__, recipe["task"], recipe["data"], recipe["seed"], model, shape, files
         )
     if stage == "plan":
         built = run.digest("data") if run.is_done("data") else None
-        return fingerprint(__version__, recipe, built)
+        # Not of `evaluate` and `ship`: a plan made again would have the run trained again.
+        planned = [recipe[k] for k in ("task", "data", "train", "seed")]
+        return fingerprint(__version__, planned, model, built)
     data = run.digest("data")
     if stage == "train":
         plan = Plan.load(run)
@@ -136,12 +167,13 @@ def _fingerprint(run: Run, stage: Stage, runs: Path) -> str:
 
 
 def _model_identity(name: str, runs: Path) -> Any:
-    """What tells whether a local model is still the same one; names of the hub speak for
-    themselves."""
+    """What tells whether a local model is still the same one.
+
+    Names of the hub and of packages speak for themselves.
+    """
     if name.startswith("run:"):
         return Run.open(name.removeprefix("run:"), runs).digest("train")
-    folder = Path(name)
-    if folder.is_dir():
-        files = (p for p in sorted(folder.iterdir()) if p.is_file())
-        return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    return None
+    path = Path(name).expanduser()
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    found = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
+    return found or None

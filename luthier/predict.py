@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,17 +17,17 @@ from luthier import model as models
 from luthier.artifacts import Evaluation
 from luthier.chat import Renderer
 from luthier.console import progress, say
-from luthier.data.rows import Reject, Row, missing_column
+from luthier.data.mapping import mapped
+from luthier.data.rows import Reject, Row, Table, missing_column
 from luthier.data.sources import SUFFIXES, open_file, require_file
 from luthier.data.template import MissingField, Template, as_text, load_template
+from luthier.data.textfile import refuse_other_encodings
 from luthier.errors import DataError, LuthierError
 from luthier.example import Message
 from luthier.generate import answer
-from luthier.run import RUNS, Run, atomic_write
+from luthier.row_file import CHUNK, csv_text, require_free, write_rows
+from luthier.run import RUNS, Run
 from luthier.scoring import label_scores
-
-CHUNK = 256
-"""Rows predicted at a time: what is held in memory, and lost at most when killed."""
 
 
 class Prediction(NamedTuple):
@@ -67,6 +65,12 @@ class Predictor:
         """The input column of the recipe."""
         return self.run.recipe.data.sources[0].input
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns that prediction adds to a row."""
+        scored = ["confidence", *(f"p:{label}" for label in self.labels)] if self.labels else []
+        return ["predicted", *scored]
+
     def predict(
         self, inputs: Sequence[str], *, batch_size: int | None = None, shown: bool = False
     ) -> list[Prediction]:
@@ -83,7 +87,7 @@ class Predictor:
 
     def predict_rows(
         self,
-        rows: Sequence[dict[str, Any]],
+        rows: Sequence[Mapping[str, Any]],
         batch_size: int | None = None,
         *,
         shown: bool = False,
@@ -112,16 +116,37 @@ class Predictor:
             )
             return [Prediction(text, None, {}) for text in answers]
 
-    def _prompt(self, fields: dict[str, Any]) -> list[Message]:
+    def _prompt(self, fields: Mapping[str, Any]) -> list[Message]:
         if self.template is None:
             return [Message("user", as_text(fields["input"]))]
         try:
-            return self.template.prompt({"labels": ", ".join(self.labels), **fields})
+            return self.template.prompt(
+                {**fields, "labels": ", ".join(self.labels)} if self.labels else fields
+            )
         except MissingField as error:
             raise DataError(
                 f"the template '{self.template.name}' needs the field '{error}', which the input "
                 "does not have. Give a file with that column."
             ) from None
+
+    def why_not(self, fields: Mapping[str, Any]) -> str | None:
+        """Why a row cannot be answered; None when it can."""
+        if self.template is None and isinstance(fields["input"], (list, dict)):
+            raise DataError("found a conversation, expected the text to answer.")
+        asked = self.template is None or "input" in self.template.question_fields
+        if asked and not as_text(fields["input"]).strip():
+            return "empty input"
+        tokens = len(self.renderer.prompt(self._prompt(fields))) + self._answer_tokens
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if context is not None and tokens > context:
+            return f"longer than the model's context of {context:,} tokens"
+        return None
+
+    @cached_property
+    def _answer_tokens(self) -> int:
+        if self.labels:
+            return max(len(self.renderer.completion((), label)) for label in self.labels)
+        return self.run.recipe.evaluate.generation.max_new_tokens
 
     def _prediction(self, scores: np.ndarray) -> Prediction:
         p = np.exp(scores - scores.max())
@@ -163,8 +188,28 @@ def load(run: str | Path | Run, *, runs: Path = RUNS) -> Predictor:
 
 # --- the command -------------------------------------------------------------------------------
 
-Asked = tuple[dict[str, Any], str]
-"""A row as it was given (its columns come out again) and the text to answer."""
+
+class Asked(NamedTuple):
+    """A row to be answered."""
+
+    where: str
+    """`file:line`."""
+    row: dict[str, Any]
+    """As it was given; its columns come out again."""
+    fields: dict[str, Any]
+    """What the template is filled with, under the names it had in training."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be answered."""
+
+    columns: list[str]
+    """Of its rows, all of them, in order."""
+    total: int
+    """Rows; 0: unknown."""
+    read: Callable[[], Iterator[Asked]]
+    """Reads the rows, from the first one, one at a time."""
 
 
 def predict_source(
@@ -178,141 +223,213 @@ def predict_source(
 ) -> dict[str, Any]:
     """What `luthier predict` does: a sentence, standard input (`-`), or a file.
 
-    Without `out`, predictions go to stdout: a line for a sentence, CSV for more.
+    Without `out`, predictions go to stdout: a line for a sentence, CSV for more. Whatever can be
+    wrong with the source or `out` is found before the model is opened.
+
+    Args:
+        run: folder or name of a run.
+        source: a sentence, `-`, or a file.
+        column: the input column of a file that has columns; None: the recipe's.
+        out: a `.csv` or `.jsonl` file, which must not exist.
+        runs: where runs are kept.
+        as_json: return the predictions rather than print them.
 
     Raises:
         DataError: no such file or column; a row that cannot be read, with its line.
     """
-    if out is not None and out.suffix not in (".csv", ".jsonl"):
-        raise DataError(f"--out {out}: unknown ending; expected .csv or .jsonl.")
-    predictor = load(run, runs=runs)
-    path = Path(source)
-    total = 1
-    if source == "-":
-        asked, total = _asked_lines(sys.stdin, "standard input"), 0
-    elif path.is_file() or _names_a_file(source):
-        asked, total = _asked_in_file(path, column or predictor.column)
-    elif source.strip():
-        asked = iter([({"input": source}, source)])
-    else:
-        raise DataError("the sentence is empty; give some text, a file, or - for stdin.")
+    opened = Run.open(run, runs)
+    opened.require("train")
     if out is not None:
-        if path.is_file() and out.resolve() == path.resolve():
+        require_free(out)
+        if _is_file(source) and out.resolve() == Path(source).resolve():
             raise DataError(f"--out {out} is the input itself; choose another file.")
-        return {"rows": _resumably(predictor, asked, out, source, total), "out": str(out)}
-    if as_json:
-        rows = list(asked)
-        answers = _answers(predictor, rows)
-        return {"predictions": [row | a.columns() for (row, _), a in zip(rows, answers, strict=True)]}
-    if total == 1 and not path.is_file():
-        only = _answers(predictor, list(asked))[0]
-        sure = "" if only.confidence is None else f"  {only.confidence:.3f}"
-        print(f"{only.predicted}{sure}")
-        return {"rows": 1}
-    return {"rows": sum(_append(predictor, asked, sys.stdout, ".csv", header=True))}
+    asked = open_asked(source, column, opened.recipe.data.sources[0].input)
+    predictor = load(opened, runs=runs)
+    answering = _Answering(predictor, _new_names(asked.columns, predictor.columns))
+    if out is not None:
+        count = write_rows(
+            out, asked.read(), answering.rows,
+            columns=answering.columns,
+            about={"weights": opened.digest("train"), "temperature": predictor.temperature},
+            key=lambda one: [one.row, one.fields],
+            tally=answering.left_out,
+            total=asked.total,
+        )  # fmt: skip
+        answering.say_left_out()
+        return {"rows": count, "out": str(out)}
+    if source != "-" and not _is_file(source):
+        return _print_one(answering, next(asked.read()), as_json)
+    rows: list[dict[str, Any]] = []
+    count, items = 0, asked.read()
+    while chunk := list(islice(items, CHUNK)):
+        answered = answering.rows(chunk)
+        if as_json:
+            rows += answered
+        else:
+            sys.stdout.write(csv_text(answered, answering.columns, header=count == 0))
+            sys.stdout.flush()
+        count += len(chunk)
+    answering.say_left_out()
+    return {"predictions": rows}
 
 
-def _names_a_file(source: str) -> bool:
-    """A path that is not there, rather than a sentence: one word with a known ending."""
-    return not any(c.isspace() for c in source) and Path(source).suffix in (*SUFFIXES, ".txt")
+def _print_one(answering: _Answering, one: Asked, as_json: bool) -> dict[str, Any]:
+    if why := answering.predictor.why_not(one.fields):
+        raise DataError(f"{one.where}: {why}.")
+    [row] = answering.rows([one])
+    if not as_json:
+        sure = row.get("confidence")
+        print(row["predicted"] + ("" if sure is None else f"  {sure:.3f}"))
+    return {"predictions": [row]}
 
 
-def _asked_in_file(source: Path, column: str) -> tuple[Iterator[Asked], int]:
-    """Rows of a file, streamed, and how many there are."""
-    if source.suffix.lower() not in SUFFIXES:
-        require_file(source, str(source))
-        total = sum(1 for _ in _asked_lines(_text_lines(source), str(source)))
-        return _asked_lines(_text_lines(source), str(source)), total
-    table = open_file(source, wanted=[column])
-    if table.columns is not None and column not in table.columns:
-        raise _no_column(source, column, table.columns)
-    total = sum(1 for _ in open_file(source, wanted=[column]).records)
-    return _asked_records(table.records, source, column), total
+# --- what is asked -----------------------------------------------------------------------------
 
 
-def _asked_records(
-    records: Iterable[Row | Reject], source: Path, column: str
-) -> Iterator[Asked]:
-    for record in records:
+def open_asked(source: str, column: str | None, usual: str) -> Source:
+    """Find what a command's argument stands for, and read it once to know that it can be read.
+
+    Args:
+        source: a sentence, `-`, or a file.
+        column: the input column asked for.
+        usual: the input column otherwise.
+
+    Raises:
+        DataError: it is nothing that can be answered; a bad row is named with its line.
+    """
+    if source == "-" or not _is_file(source):
+        if column is not None:
+            raise DataError("--column is for files with columns; a sentence and stdin have none.")
+        if source == "-":
+            return Source(["input"], 0, lambda: _asked_lines(sys.stdin.buffer, "standard input"))
+        if any("\ud800" <= c <= "\udfff" for c in source):  # how Python keeps other bytes
+            raise DataError("the sentence is not UTF-8 text.")
+        if not source.strip():
+            raise DataError("the sentence is empty; give some text, a file, or - for stdin.")
+        only = Asked("the sentence", {"input": source}, {"input": source})
+        return Source(["input"], 1, lambda: iter([only]))
+    path = Path(source)
+    if path.suffix.lower() not in SUFFIXES:
+        require_file(path, source)
+        refuse_other_encodings(path, source)
+        if column is not None:
+            raise DataError(f"--column: {source} is read as text, one input a line.")
+        total = sum(1 for _ in _file_lines(path))
+        if total == 0:
+            raise DataError(f"{source}: the file is empty.")
+        return Source(["input"], total, lambda: _file_lines(path))
+    wanted = column or usual
+    table = open_file(path, wanted=[wanted])
+    if table.columns is not None and wanted not in table.columns:
+        raise _no_column(source, wanted, table.columns)
+    columns = dict.fromkeys(table.columns or [])
+    total = 0
+    for asked in _asked_records(table, wanted):
+        total += 1
+        columns.update(dict.fromkeys(asked.row))
+    if total == 0:
+        raise DataError(f"{source}: there are no rows in it.")
+    return Source(
+        list(columns), total, lambda: _asked_records(open_file(path, wanted=[wanted]), wanted)
+    )
+
+
+def _is_file(source: str) -> bool:
+    """A path, also one that is not there: one word with a known ending is no sentence."""
+    try:
+        if Path(source).exists():
+            return True
+    except OSError:  # longer than a file's name can be
+        return False
+    one_word = not any(c.isspace() for c in source)
+    return one_word and Path(source).suffix.lower() in (*SUFFIXES, ".txt")
+
+
+def _asked_records(table: Table, column: str) -> Iterator[Asked]:
+    for record in table.records:
         if isinstance(record, Reject):
             # Leaving it out would shift every row after it: say so and stop.
             raise DataError(f"{record.origin}: {record.reason}. Mend the row and repeat.")
         if column not in record.fields:
-            raise _no_column(source, column, list(record.fields))
-        yield record.fields, as_text(record.fields[column])
+            raise _no_column(str(record.origin), column, list(record.fields))
+        renamed = mapped(Table(table.name, iter([record])), {"input": column})
+        fields = next(row.fields for row in renamed if isinstance(row, Row))
+        yield Asked(str(record.origin), record.fields, fields)
 
 
-def _no_column(source: Path, column: str, columns: list[str]) -> DataError:
-    said = str(missing_column(str(source), column, columns))
+def _no_column(where: str, column: str, columns: list[str]) -> DataError:
+    said = str(missing_column(where, column, columns))
     return DataError(said.partition(" Name the right one")[0] + " Choose one with --column.")
 
 
-def _asked_lines(lines: Iterable[str], name: str) -> Iterator[Asked]:
-    try:
-        for line in lines:
-            if line.strip():
-                yield {"input": line.strip()}, line.strip()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name}: not UTF-8 text ({error.reason}). Convert it first.") from None
+def _file_lines(path: Path) -> Iterator[Asked]:
+    with open(path, "rb") as file:
+        yield from _asked_lines(file, str(path))
 
 
-def _text_lines(source: Path) -> Iterator[str]:
-    with open(source, encoding="utf-8-sig") as file:
-        yield from file
+def _asked_lines(lines: Iterable[bytes], name: str) -> Iterator[Asked]:
+    """Lines of text; blank ones are answered by blank ones, so that rows keep their places."""
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{name}:{number}: not UTF-8 text ({error.reason}). Convert it first."
+            ) from None
+        yield Asked(f"{name}:{number}", {"input": text}, {"input": text})
 
 
-def _answers(predictor: Predictor, asked: Sequence[Asked]) -> list[Prediction]:
-    return predictor.predict_rows([{**row, "input": text} for row, text in asked])
+# --- what comes out ----------------------------------------------------------------------------
 
 
-def _append(
-    predictor: Predictor, asked: Iterator[Asked], file: TextIO, suffix: str, *, header: bool
-) -> Iterator[int]:
-    """Predict and append a chunk at a time; yields the rows of each chunk once they are out."""
-    while chunk := list(islice(asked, CHUNK)):
-        answers = _answers(predictor, chunk)
-        rows = [row | a.columns() for (row, _), a in zip(chunk, answers, strict=True)]
-        if suffix == ".jsonl":
-            file.writelines(json.dumps(r, ensure_ascii=False, default=str) + "\n" for r in rows)
-        else:
-            writer = csv.DictWriter(file, list(rows[0]), extrasaction="ignore", restval="")
-            if header:
-                writer.writeheader()
-                header = False
-            writer.writerows(rows)
-        file.flush()
-        yield len(chunk)
+def _new_names(columns: Sequence[str], added: Sequence[str]) -> dict[str, str]:
+    """What the columns of the input are called in the output: nobody's `predicted` is lost."""
+    names: dict[str, str] = {}
+    for column in columns:
+        name = column
+        while name in added or (name != column and (name in columns or name in names.values())):
+            name += "_column"
+        if name != column:
+            say(f"the input's column '{column}' comes out as '{name}'", style="yellow")
+        names[column] = name
+    return names
 
 
-def _resumably(
-    predictor: Predictor, asked: Iterator[Asked], out: Path, source: str, total: int
-) -> int:
-    """Write to a file so that a repeated command goes on where a killed one was.
+class _Answering:
+    """Answers rows, keeps their columns, and counts those that cannot be answered."""
 
-    How far it got stands in a small file beside the output: rows, and the byte they end at.
-    """
-    mark = out.with_name(out.name + ".progress")
-    about = {"source": source, "run": predictor.run.digest("train")}
-    done = offset = 0
-    if mark.is_file() and out.is_file():
-        state = json.loads(mark.read_text(encoding="utf-8"))
-        if state["about"] != about:
-            raise DataError(f"{out} was begun with another input or model; delete it first.")
-        done, offset = state["rows"], state["offset"]
-        say(f"{out} holds {done} rows already; going on after them")
-    elif out.exists():
-        raise DataError(f"{out} exists already; delete it or choose another --out.")
-    with open(out, "a+b") as raw, progress("Predicting", total, "rows") as advance:
-        raw.truncate(offset)  # rows of a chunk that a kill tore
-        file = io.TextIOWrapper(raw, encoding="utf-8", newline="", write_through=True)
-        advance(done)
-        rest = islice(asked, done, None)
-        for written in _append(predictor, rest, file, out.suffix, header=not done):
-            done += written
-            os.fsync(raw.fileno())
-            state = {"about": about, "rows": done, "offset": raw.seek(0, os.SEEK_END)}
-            with atomic_write(mark) as note:
-                note.write(json.dumps(state).encode())
-            advance(written)
-    mark.unlink(missing_ok=True)
-    return done
+    def __init__(self, predictor: Predictor, names: Mapping[str, str]) -> None:
+        self.predictor, self.names = predictor, names
+        self.left_out: Counter[str] = Counter()
+
+    @property
+    def columns(self) -> list[str]:
+        return [*self.names.values(), *self.predictor.columns]
+
+    def rows(self, asked: Sequence[Asked]) -> list[dict[str, Any]]:
+        """The rows that come out, one for each that is asked."""
+        reasons = [self._why_not(one) for one in asked]
+        fit = [one.fields for one, why in zip(asked, reasons, strict=True) if why is None]
+        answers = iter(self.predictor.predict_rows(fit))
+        nothing: dict[str, Any] = dict.fromkeys(self.predictor.columns)
+        return [
+            {self.names[column]: value for column, value in one.row.items()}
+            | (nothing if why else next(answers).columns())
+            for one, why in zip(asked, reasons, strict=True)
+        ]
+
+    def _why_not(self, one: Asked) -> str | None:
+        try:
+            why = self.predictor.why_not(one.fields)
+        except DataError as error:
+            raise DataError(f"{one.where}: {error}") from None
+        if why is not None:
+            if why not in self.left_out:
+                say(f"{one.where}: {why}; it gets no prediction", style="yellow")
+            self.left_out[why] += 1
+        return why
+
+    def say_left_out(self) -> None:
+        """Say how many rows have no prediction, and why."""
+        for why, count in self.left_out.items():
+            say(f"rows without a prediction: {count} ({why})", style="yellow")

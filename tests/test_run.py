@@ -111,7 +111,7 @@ def test_open_by_name_and_by_folder(run: Run) -> None:
 def test_open_names_the_nearest_run(run: Run, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no run 'dmeo'. Did you mean 'demo'\? Runs here: demo."):
         Run.open("dmeo", run.path.parent)
-    with pytest.raises(RunError, match="There are none in .*empty/"):
+    with pytest.raises(RunError, match=r"There are none in .*empty/"):
         Run.open("demo", tmp_path / "empty")
 
 
@@ -137,7 +137,7 @@ def test_damaged_json_is_no_crash(run: Run, damage: bytes) -> None:
     (run.path / "recipe.json").write_bytes(damage)
     with pytest.raises(RunError, match=r"recipe\.json cannot be read: .* Delete it and repeat"):
         run.read_json("recipe.json")
-    with pytest.raises(RunError, match="is missing; is .* a run folder"):
+    with pytest.raises(RunError, match=r"is missing; is .* a run folder"):
         run.read_json("other.json")
 
 
@@ -209,7 +209,7 @@ def test_a_stage_that_fails_is_not_done(run: Run) -> None:
 
 def test_programmers_errors_stay_what_they_are(run: Run) -> None:
     with pytest.raises(FileNotFoundError), run.stage("data", "f") as folder:
-        open(folder / "not-there")
+        (folder / "not-there").read_text()
     with pytest.raises(FileExistsError), run.stage("data", "f") as folder:
         folder.mkdir()
 
@@ -361,7 +361,8 @@ try:
         file.flush()
 except RunError as error:
     print(error)
-print(sorted(p.name for p in run.path.iterdir()), (run.path / "big").read_text(), run.is_done("data"))
+names = sorted(p.name for p in run.path.iterdir())
+print(names, (run.path / "big").read_text(), run.is_done("data"))
 (run.path / "data" / "rows").unlink()
 run.write_text("small", "still fits")
 """
@@ -425,7 +426,7 @@ def test_a_read_only_disk_is_explained(file: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_explained(file: Path, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir(mode=0o500)
-    with pytest.raises(RunError, match="permission denied. Choose another folder with --runs"):
+    with pytest.raises(RunError, match=r"permission denied\. Choose another folder"):
         Run.create(recipes.load(file), tmp_path / "runs")
 
 

@@ -156,7 +156,7 @@ def test_a_name_that_cannot_name_a_run(here: Path, name: str) -> None:
 
 
 def test_an_unknown_starter() -> None:
-    with pytest.raises(LuthierError, match="unknown starter 'promisses'. Did you mean 'promises'"):
+    with pytest.raises(LuthierError, match=r"unknown starter 'promisses'\. Did you mean 'prom"):
         write_recipe("a", "promisses")
 
 

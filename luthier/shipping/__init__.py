@@ -1,0 +1,1 @@
+"""The shipping stage: exports that are proven, and their model card."""

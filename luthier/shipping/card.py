@@ -1,56 +1,96 @@
-"""The model card: what the model is for, how it was made, how well it does, how to use it."""
+"""The model card: what the model is for, how it was made, how well it does, how to use it.
+
+It goes where the weights go, so it names no path of this machine and quotes no row of the data.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import ModuleType
+
 from luthier import __version__
-from luthier.artifacts import DataStats, Evaluation, TrainSummary
+from luthier.artifacts import DataStats, Estimate, Evaluation, TrainSummary, load_examples
+from luthier.model import ALIASES
 from luthier.run import Run
 
-_USE = {
-    "adapter": """from peft import AutoPeftModelForCausalLM
 
-model = AutoPeftModelForCausalLM.from_pretrained("FOLDER")""",
-    "merged": """from transformers import AutoModelForCausalLM
+def model_card(run: Run, exporter: ModuleType) -> str:
+    """Write the card of an export as Markdown, with the metadata block the hub reads.
 
-model = AutoModelForCausalLM.from_pretrained("FOLDER")""",
-}
-
-
-def model_card(run: Run, exporter: str) -> str:
-    """Write the card of an export as Markdown, with the metadata block the hub reads."""
+    Args:
+        run: a run whose train stage has finished; figures are given where it was evaluated.
+        exporter: says the LIBRARY that opens the export, and the USE, a piece of Python.
+    """
     recipe, summary, data = run.recipe, TrainSummary.load(run), DataStats.load(run)
-    sample = data.samples[0] if data.samples else {}
+    named, hub = _base(recipe.model.name)
+    metadata = ["---", f"library_name: {exporter.LIBRARY}", "tags: [luthier]", "---"]
+    if hub:
+        metadata.insert(1, f"base_model: {hub}")
+    rate = f"{recipe.train.optim}, learning rate {recipe.train.learning_rate:g}"
     parts = [
-        "---",
-        f"base_model: {recipe.model.name}",
-        f"library_name: {'peft' if exporter == 'adapter' else 'transformers'}",
-        "tags: [luthier]",
-        "---",
+        "\n".join(metadata),
         f"# {recipe.name}",
-        f"A {recipe.task.kind} model made by luthier {__version__} from `{recipe.model.name}`.",
+        f"A {recipe.task.kind} model made by luthier {__version__} from {named}."
+        + (f" It answers with one of: {', '.join(recipe.labels)}." if recipe.labels else ""),
         "## How it was made",
         f"- {data.splits['train'].rows:,} training rows, {summary.steps:,} optimizer steps, "
-        f"{summary.epochs:g} epochs, precision {summary.precision}, seed {recipe.seed}",
+        f"{summary.epochs:g} epochs, precision {summary.precision}, seed {recipe.seed}\n"
         f"- {summary.trainable_parameters:,} of {summary.total_parameters:,} parameters trained "
-        f"with {recipe.train.optim}, learning rate {recipe.train.learning_rate:g}",
-        *(["## How well it does", *_results(Evaluation.load(run))] if run.is_done("evaluate")
-          else []),
-        "## How to ask it",
-        f"```\n{sample.get('prompt', '')}\n```",
-        f"It was trained to answer, for example, `{sample.get('completion', '')}`.",
-        f"```python\n{_USE.get(exporter, '')}\n```",
-        f"Or `luthier predict` on the run, which also calibrates: `luthier predict {run.name} ...`.",
-    ]  # fmt: skip
+        f"with {rate}",
+        *(_results(Evaluation.load(run)) if run.is_done("evaluate") else []),
+        *_question(run),
+        "## How to use it",
+        f"```python\n{exporter.USE}\n```",
+        f"Or with luthier, which also calibrates: `luthier predict {run.name} ...`.",
+    ]
     return "\n\n".join(parts) + "\n"
+
+
+def _base(name: str) -> tuple[str, str | None]:
+    """What the base model is called in public, and its hub id, if it has one."""
+    if name.startswith("run:"):
+        return f"the model of the run `{name.removeprefix('run:')}`", None
+    if name in ALIASES:
+        hub = ALIASES[name].hub
+        return f"`{hub or name}`", hub
+    path = Path(name).expanduser()
+    if path.exists() or path.suffix == ".gguf" or name[0] in "/.~":
+        return f"a local model, `{path.name}`", None
+    return f"`{name}`", name
 
 
 def _results(found: Evaluation) -> list[str]:
     names = list(found.systems[0].metrics)
     lines = ["| system | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     for system in found.systems:
-        cells = []
-        for name in names:
-            estimate = system.metrics.get(name)
-            cells.append("" if estimate is None else f"{estimate.value:.3f}")
+        cells = [_cell(system.metrics.get(name)) for name in names]
         lines.append(f"| {system.name} | " + " | ".join(cells) + " |")
-    return [f"{found.rows:,} test rows, never trained on.", "\n".join(lines), *found.notes]
+    return [
+        "## How well it does",
+        f"{found.rows:,} test rows, never trained on; 95 % intervals.",
+        "\n".join(lines),
+        *found.notes,
+    ]
+
+
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    value = f"{estimate.value:.3f}"
+    return value if estimate.low is None else f"{value} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _question(run: Run) -> list[str]:
+    """The messages it was trained to answer, with `{input}` where the row's own text was."""
+    row = load_examples(run, "train")[0]
+    given = str(row.fields.get("input", ""))
+    if run.recipe.task.kind not in ("classification", "generation") or not given.strip():
+        return []
+    said = [f"{m.role}: {m.content.replace(given, '{input}')}" for m in row.prompt]
+    if not any("{input}" in text for text in said):
+        return []
+    text = "\n\n".join(said)
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return ["## How to ask it", f"{fence}\n{text}\n{fence}"]

@@ -6,22 +6,26 @@ export whose answers differ is deleted and the command says no.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from luthier import model as models
 from luthier.artifacts import TrainSummary, load_examples
 from luthier.chat import Renderer
 from luthier.console import say, size
-from luthier.errors import CheckFailed
+from luthier.errors import CheckFailed, LuthierError, RunError
 from luthier.example import Example
 from luthier.recipe import ModelSection
 from luthier.registry import Registry
-from luthier.run import RUNS, Run
+from luthier.run import RUNS, STAGED, Run
 from luthier.shipping.card import model_card
 
 EXPORTERS = Registry("exporter", "luthier.shipping.exporters")
@@ -46,28 +50,67 @@ def ship(run: Run, *, runs: Path = RUNS) -> list[Path]:
     """
     recipe = run.recipe
     rows = _questions(run)
-    renderer = Renderer(models.open_tokenizer(recipe.model, runs), recipe.train.train_on)
-    asked = [renderer.prompt(row.prompt) if row.messages else renderer.render(row).input_ids
-             for row in rows]  # fmt: skip
+    asked = _tokens(models.open_tokenizer(recipe.model, runs), run, rows)
     expected = _answers(_trained_in_fp32(run, runs), asked)
     folders = []
-    for name in recipe.ship.exporters:
+    for name in dict.fromkeys(recipe.ship.exporters):
         exporter = EXPORTERS.load(name)
         folder = run.folder("ship") / name
-        exporter.export(run, folder, runs)
-        gap = float((_answers(exporter.reload(run, folder, runs), asked) - expected).abs().max())
-        run.event("export", exporter=name, largest_difference=gap)
-        if not gap <= TOLERANCE:
-            shutil.rmtree(folder)
-            raise CheckFailed(
-                f"the {name} export answers differently from the trained model (log-probabilities "
-                f"differ by up to {gap:.2g} nats, allowed {TOLERANCE:g}); it was deleted."
-            )
-        (folder / "README.md").write_text(model_card(run, name), encoding="utf-8")
+        with _whole(folder) as staged:
+            exporter.export(run, staged, runs)
+            _require_same_tokens(staged, run, rows, asked)
+            answers = _answers(exporter.reload(run, staged, runs), asked)
+            gap = float((answers - expected).abs().max())
+            run.event("export", exporter=name, largest_difference=gap)
+            if not gap <= TOLERANCE:
+                raise CheckFailed(
+                    f"the {name} export answers differently from the trained model "
+                    f"(log-probabilities differ by up to {gap:.2g} nats, allowed {TOLERANCE:g}); "
+                    "it was deleted."
+                )
+            (staged / "README.md").write_text(model_card(run, exporter), encoding="utf-8")
         written = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
         say(f"{name}: {folder} ({size(written)}), reloaded: same answers within {gap:.1e} nats")
         folders.append(folder)
     return folders
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """Hand out a folder that takes its name once all is in it, and goes if anything fails."""
+    staged = folder.with_name(folder.name + STAGED)
+    try:
+        yield staged
+        os.replace(staged, folder)
+    except BaseException as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        # The libraries' Rust parts raise bare exceptions that carry the system's words only.
+        full = os.strerror(errno.ENOSPC)
+        if full in str(error) and not isinstance(error, LuthierError):
+            raise RunError(f"{folder}: {full}. Free some space and repeat the command.") from error
+        raise
+
+
+def _tokens(tokenizer: Any, run: Run, rows: Sequence[Example]) -> list[list[int]]:
+    renderer = Renderer(tokenizer, run.recipe.train.train_on)
+    return [
+        renderer.prompt(row.prompt) if row.messages else renderer.render(row).input_ids
+        for row in rows
+    ]
+
+
+def _require_same_tokens(
+    folder: Path, run: Run, rows: Sequence[Example], asked: Sequence[Sequence[int]]
+) -> None:
+    """The template travels with the weights: a model asked in another format knows nothing."""
+    if not (folder / "tokenizer_config.json").is_file():
+        return
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    if _tokens(tokenizer, run, rows) != asked:
+        raise CheckFailed(
+            f"the tokenizer of the {folder.stem} export makes other tokens of the test rows than "
+            "the one it was trained with; the export was deleted."
+        )
 
 
 def _questions(run: Run) -> list[Example]:
@@ -83,7 +126,7 @@ def _trained_in_fp32(run: Run, runs: Path) -> Any:
     summary = TrainSummary.load(run)
     weights = run.path / summary.weights
     if summary.kind == "full":
-        return models.open_model(ModelSection(name=str(weights)))
+        return models.open_model(ModelSection(name=str(weights.resolve())))
     return models.open_model(run.recipe.model, runs=runs, adapter=weights)
 
 

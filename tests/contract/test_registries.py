@@ -1,4 +1,4 @@
-"""Every file of every registry keeps the promises of its kind; a new file is tested by being there."""
+"""Every file of a registry keeps the promises of its kind; a new one is tested by being there."""
 
 from __future__ import annotations
 

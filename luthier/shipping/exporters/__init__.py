@@ -1,0 +1,1 @@
+"""One file is one exporter: `export`, `reload`, LIBRARY and USE."""

@@ -11,13 +11,20 @@ from luthier.artifacts import TrainSummary
 from luthier.errors import LuthierError
 from luthier.run import Run
 
+LIBRARY = "peft"
+USE = """from peft import AutoPeftModelForCausalLM
+
+model = AutoPeftModelForCausalLM.from_pretrained("FOLDER")"""
+
 
 def export(run: Run, folder: Path, runs: Path) -> None:
     """Copy the adapter, with the tokenizer that carries the chat template it was trained with."""
     summary = TrainSummary.load(run)
     if summary.kind != "adapter":
         raise LuthierError("ship.exporters: the run trained full weights; use 'merged' instead.")
-    shutil.copytree(run.path / summary.weights, folder, dirs_exist_ok=True)
+    folder.mkdir(parents=True)
+    for file in sorted((run.path / summary.weights).iterdir()):
+        shutil.copyfile(file, folder / file.name)
     models.open_tokenizer(run.recipe.model, runs).save_pretrained(folder)
 
 

@@ -9,13 +9,18 @@ from luthier import model as models
 from luthier.recipe import ModelSection
 from luthier.run import Run
 
+LIBRARY = "transformers"
+USE = """from transformers import AutoModelForCausalLM
+
+model = AutoModelForCausalLM.from_pretrained("FOLDER")"""
+
 
 def export(run: Run, folder: Path, runs: Path) -> None:
     """Merge in fp32, never into quantized weights, and save as safetensors."""
-    merged = models.merge(run)
+    merged = models.merge(run, runs=runs)
     models.save_full(merged, models.open_tokenizer(run.recipe.model, runs), folder)
 
 
 def reload(run: Run, folder: Path, runs: Path) -> Any:
     """Open the merged model by itself."""
-    return models.open_model(ModelSection(name=str(folder)))
+    return models.open_model(ModelSection(name=str(folder.resolve())))
