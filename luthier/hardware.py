@@ -13,6 +13,7 @@ import math
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,8 @@ Precision = Literal["float32", "frozen_bf16", "bf16_autocast", "fp16_autocast"]
 # Instruction sets with which oneDNN multiplies bf16 matrices faster than fp32 ones: Intel's and
 # AMD's names in /proc/cpuinfo, and Arm's (`bf16`).
 _FAST_BF16 = {"amx_bf16", "avx512_bf16", "bf16"}
+SMALL_THRESHOLD = 4 << 20
+"""Up to this MALLOC_MMAP_THRESHOLD_, most tensors go back to the system when they are freed."""
 _UNLIMITED = 1 << 60
 """Control groups of version 1 say "no limit" with a number near 2**63."""
 
@@ -52,6 +55,8 @@ class Hardware:
     """fp16 training is worth while (accelerators)."""
     disk_free: int
     """Bytes free where runs are written."""
+    keeps_freed: bool = False
+    """The C library holds on to freed blocks of main memory; see `keeps_freed_memory`."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -84,6 +89,7 @@ def describe(where: Path | None = None) -> Hardware:
         amx="amx_bf16" in flags,
         fp16=fp16,
         disk_free=shutil.disk_usage(_existing(where or Path.cwd())).free,
+        keeps_freed=device == "cpu" and keeps_freed_memory(os.environ),
     )
 
 
@@ -191,6 +197,18 @@ def main_memory(
             total = min(total, limit)
             available = min(available, max(limit - used, 0))
     return total, available
+
+
+def keeps_freed_memory(environment: Mapping[str, str]) -> bool:
+    """Whether freed tensors of up to 32 MB stay with the process (glibc's default).
+
+    glibc takes blocks above M_MMAP_THRESHOLD from the system and gives them back when freed; the
+    threshold grows to 32 MB by itself unless it is set (mallopt(3)).
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    threshold = environment.get("MALLOC_MMAP_THRESHOLD_", "")
+    return not (threshold.isdigit() and int(threshold) <= SMALL_THRESHOLD)
 
 
 def _memory_limit(folder: Path) -> tuple[int | None, int]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ from luthier.locate import (
     locate,
     published_name,
 )
+from luthier.products import FrozenLinear, add_adapters_in_place
 from luthier.recipe import ModelSection
 from luthier.run import RUNS, Run
 from luthier.tokenizer import open_tokenizer
@@ -101,6 +101,8 @@ def open_model(
         _compute_frozen_products_in_bf16(model)
     if adapter is not None:
         model = adapters.load(model, adapter, trainable=trainable)
+        if precision == "frozen_bf16":
+            add_adapters_in_place(model)
     return model.eval()
 
 
@@ -316,48 +318,13 @@ def attach_adapter(model: Any, lora: LoraSection, precision: Precision = "float3
     """
     if precision == "frozen_bf16":
         _compute_frozen_products_in_bf16(model)
-    return adapters.attach(model, lora)
+    adapted = adapters.attach(model, lora)
+    if precision == "frozen_bf16":
+        add_adapters_in_place(adapted)
+    return adapted
 
 
 # --- precision ---------------------------------------------------------------------------------
-
-
-class _FrozenProduct(torch.autograd.Function):
-    """x @ W.T with a frozen bf16 W, for x of any float dtype; no gradient for W is computed."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
-        return F.linear(x.to(weight.dtype), weight).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (weight,) = ctx.saved_tensors
-        return (grads[0].to(weight.dtype) @ weight).to(grads[0].dtype), None
-
-
-class _FrozenLinear(nn.Linear):
-    """A linear layer that computes in bf16 while its weight is frozen.
-
-    The weight is rounded when it is first used or moved to a device, and not before: adapters
-    that start from the weights (PiSSA, DoRA) are to see them in fp32.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.weight.requires_grad:
-            return super().forward(x)
-        self._round()
-        product: Tensor = _FrozenProduct.apply(x, self.weight)
-        return product if self.bias is None else product + self.bias
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        if not self.weight.requires_grad:
-            self._round()
-        return super()._apply(fn, recurse)
-
-    def _round(self) -> None:
-        if self.weight.dtype != torch.bfloat16:
-            self.weight.data = self.weight.data.to(torch.bfloat16)
 
 
 def _compute_frozen_products_in_bf16(model: Any) -> None:
@@ -366,7 +333,7 @@ def _compute_frozen_products_in_bf16(model: Any) -> None:
     for module in model.modules():
         # Exactly nn.Linear: quantized layers derive from it and have arithmetic of their own.
         if type(module) is nn.Linear and module is not head:
-            module.__class__ = _FrozenLinear
+            module.__class__ = FrozenLinear
 
 
 def autocast(precision: Precision, device_type: str) -> contextlib.AbstractContextManager[Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import torch
 from trained_project import Project, finished, luthier, make_project, project, rows  # noqa: F401
 from typer.testing import CliRunner
 
@@ -19,14 +20,20 @@ from luthier import look
 from luthier.cli import app
 from luthier.run import Run
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+ENVIRONMENT = {
+    **os.environ, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1",
+    # As many threads as here: sums in another order would be other numbers.
+    "OMP_NUM_THREADS": str(torch.get_num_threads()),
+}  # fmt: skip
 COMMANDS = (
     "build", "plan", "train", "evaluate", "ship", "run", "predict", "new", "ls", "show", "diff",
     "doctor", "schema",
 )  # fmt: skip
 
 
-def process(code: str, *args: str | Path, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+def process(
+    code: str, *args: str | Path, check: int | None = 0
+) -> subprocess.CompletedProcess[str]:
     """A real `luthier ARGS` whose interpreter runs some code first."""
     start = f"{code}\nimport sys\nfrom luthier.cli import app\nsys.argv[0] = 'luthier'\napp()"
     done = subprocess.run(
@@ -376,13 +383,13 @@ Run.event = event
 def test_ctrl_c_while_training_and_on(tmp_path: Path, tiny_model_dir: Path) -> None:
     made = make_project(tmp_path / "p", tiny_model_dir)
     args = ("train", made.recipe, "train.max_steps=12", "train.lora.lora_dropout=0.1", "--runs")
-    process("", *args, tmp_path / "once")
+    assert luthier(*args, tmp_path / "once").code == 0
     stopped = process(INTERRUPTED, *args, tmp_path / "again", "--json", check=130)
     assert "repeat the command" in json.loads(stopped.stdout)["error"]
     [run] = (tmp_path / "again").iterdir()
     assert not Run(run).is_done("train")
     assert [p.name for p in (run / "train" / "checkpoints").iterdir()]
-    process("", *args, tmp_path / "again")
+    assert luthier(*args, tmp_path / "again").code == 0
     steps = [e["step"] for e in Run(run).events("step")]
     assert steps == list(range(1, 13))
     assert (run / "train/adapter/adapter_model.safetensors").read_bytes() == (

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from luthier.hardware import Hardware, choose_precision, cores, cpu_flags, describe, main_memory
+from luthier.hardware import (
+    Hardware,
+    choose_precision,
+    cores,
+    cpu_flags,
+    describe,
+    keeps_freed_memory,
+    main_memory,
+)
 from luthier.training.config import LoraSection, TrainConfig
 
 CPU = Hardware(
@@ -63,6 +71,23 @@ def test_precision(settings: dict[str, object], hardware: Hardware, expected: st
 def test_an_explicit_setting_is_named_as_the_reason() -> None:
     assert choose_precision(TrainConfig(bf16=False), CPU)[1] == "bf16: false"
     assert "AMX" in choose_precision(TrainConfig(lora=LoraSection()), CPU)[1]
+
+
+@pytest.mark.parametrize(
+    ("libc", "environment", "expected"),
+    [
+        ("glibc", {}, True),
+        ("glibc", {"MALLOC_MMAP_THRESHOLD_": "1048576"}, False),
+        ("glibc", {"MALLOC_MMAP_THRESHOLD_": "99999999"}, True),
+        ("", {}, False),
+    ],
+)
+def test_glibc_keeps_freed_memory_unless_told_not_to(
+    monkeypatch: pytest.MonkeyPatch, libc: str, environment: dict[str, str], expected: bool
+) -> None:
+    monkeypatch.setattr("luthier.hardware.platform.libc_ver", lambda: (libc, "2.36"))
+
+    assert keeps_freed_memory(environment) is expected
 
 
 def cgroup(folder: Path, membership: str, **files: str) -> tuple[Path, Path]:

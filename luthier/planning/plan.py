@@ -196,7 +196,12 @@ class _Situation:
         if train.lora is not self.recipe.train.lora:
             precision = choose_precision(train, self.hardware)[0]
         return memory.estimate(
-            self.config, train, shape, precision=precision, device=self.hardware.device
+            self.config,
+            train,
+            shape,
+            precision=precision,
+            device=self.hardware.device,
+            keeps_freed=self.hardware.keeps_freed,
         )
 
     def settle_batch(self) -> tuple[TrainConfig, Footprint, list[Decision]]:
@@ -321,7 +326,7 @@ class _Situation:
         share = used / (largest.rows * largest.length + prefix)
         once = throughput.batch_seconds(operations, share * footprint.activations, speed)
         epochs = total_steps / schedules.steps_per_epoch(batches, train)
-        return round(once * batches * epochs, 1)
+        return round(once * batches * epochs, 3)
 
 
 def _is_4bit(train: TrainConfig) -> bool:

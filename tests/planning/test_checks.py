@@ -68,6 +68,13 @@ SPEAKS: list[tuple[str, dict[str, Any], str, str]] = [
         "train.quantization and train.optim: lion_8bit",
     ),
     ("paged_on_cpu", {"train": {"optim": "paged_adamw_32bit"}}, "note", "does not page"),
+    (
+        "checkpointing_on_cpu",
+        {"train": {"gradient_checkpointing": True},
+         "given": {"hardware": replace(MACHINE, keeps_freed=True)}},
+        "warning",
+        "MALLOC_MMAP_THRESHOLD_=1048576",
+    ),
     ("fp16_and_bf16", {"train": {"fp16": True, "bf16": True}}, "error", "train.fp16: false"),
     ("fp16_on_cpu", {"train": {"fp16": True}}, "warning", "65,504"),
     (
@@ -208,6 +215,7 @@ def test_a_sound_plan_has_no_findings(make_facts: Callable[..., Facts]) -> None:
         ("autocast_with_lora", {"train": {"lora": None}, "precision": "bf16_autocast"}),
         ("learning_rate", {"train": {"learning_rate": 0.05}, "total_parameters": 50_000}),
         ("learning_rate", {"train": {"learning_rate": 0.05, "optim": "sgd"}}),
+        ("checkpointing_on_cpu", {"train": {"gradient_checkpointing": True}}),
         ("few_training_rows", {"data": None, "train_rows": None}),
         ("few_steps", {"total_steps": 0, "train_rows": None}),
         ("lora_scale", {"train": {"lora": {"r": 64, "lora_alpha": 8, "use_rslora": True}}}),

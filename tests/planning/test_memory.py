@@ -311,6 +311,17 @@ def test_parts_add_up_and_follow_the_recipe(config: Any) -> None:
     assert full.part("activations") == 0, "the optimizer's step is the peak of such short rows"
 
 
+def test_kept_blocks_undo_what_checkpointing_saves(config: Any) -> None:
+    def kept(keeps_freed: bool, checkpointing: bool) -> int:
+        train = train_of(lora=LORA, gradient_checkpointing=checkpointing)
+        return memory.estimate(
+            config, train, StepShape(8, 64, 16), precision="float32", device="cpu",
+            keeps_freed=keeps_freed,
+        ).part("allocator")  # fmt: skip
+
+    assert kept(True, True) == kept(True, False) > kept(False, False) > kept(False, True)
+
+
 def test_eager_attention_holds_the_scores(config: Any) -> None:
     shape = StepShape(2, 256, 4)
     fused, eager = (

@@ -1,0 +1,122 @@
+"""Products with frozen weights: bf16 where nothing is lost, one pass where an adapter adds to them.
+
+bf16 autocast rounds small LoRA updates away; here only `x @ W.T` with the frozen W is computed in
+bf16, and the adapter, its addition and everything between layers stay in fp32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class _FrozenProduct(torch.autograd.Function):
+    """x @ W.T with a frozen bf16 W, for x of any float dtype; no gradient for W is computed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return F.linear(x.to(weight.dtype), weight).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        return (grads[0].to(weight.dtype) @ weight).to(grads[0].dtype), None
+
+
+class FrozenLinear(nn.Linear):
+    """A linear layer that computes in bf16 while its weight is frozen.
+
+    The weight is rounded when it is first used or moved to a device, and not before: adapters
+    that start from the weights (PiSSA, DoRA) are to see them in fp32.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight.requires_grad:
+            return super().forward(x)
+        self._round()
+        product: Tensor = _FrozenProduct.apply(x, self.weight)
+        return product if self.bias is None else product + self.bias
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        if not self.weight.requires_grad:
+            self._round()
+        return super()._apply(fn, recurse)
+
+    def _round(self) -> None:
+        if self.weight.dtype != torch.bfloat16:
+            self.weight.data = self.weight.data.to(torch.bfloat16)
+
+
+class _AdaptedProduct(torch.autograd.Function):
+    """x @ W.T + scale * (x @ A.T) @ B.T with a frozen W, in as few passes over memory as it takes.
+
+    The same arithmetic as peft's separate modules; the low-rank part is added in place, so neither
+    the scaled update nor a sum of gradients is ever a tensor of its own.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scale: float
+    ) -> Tensor:
+        """(..., in), (out, in) bf16, (rank, in), (out, rank) -> (..., out), in the dtype of x."""
+        rows = x.reshape(-1, x.shape[-1])
+        out = (rows.to(weight.dtype) @ weight.t()).to(x.dtype)
+        narrow = rows @ a.t()
+        out.addmm_(narrow, b.t(), alpha=scale)
+        ctx.save_for_backward(rows, narrow, weight, a, b)
+        ctx.scale, ctx.shape = scale, x.shape
+        return out.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:
+        """Gradients of x, A and B."""
+        rows, narrow, weight, a, b = ctx.saved_tensors
+        grad = grads[0].reshape(-1, grads[0].shape[-1])
+        grad_narrow = (grad @ b).mul_(ctx.scale)
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad.to(weight.dtype) @ weight).to(grad.dtype)
+            grad_x = grad_x.addmm_(grad_narrow, a).view(ctx.shape)
+        return grad_x, None, grad_narrow.t() @ rows, (grad.t() @ narrow).mul_(ctx.scale), None
+
+
+def add_adapters_in_place(model: Any) -> None:
+    """Let plain LoRA layers on frozen bf16 weights compute through one product.
+
+    Layers that do more (DoRA, dropout while training, several adapters, merged or switched-off
+    ones) keep peft's own forward, each time it is called.
+    """
+    from peft.tuners.lora.layer import Linear
+
+    class AdaptedLinear(Linear):
+        """peft's LoRA layer with a shorter way through the plain case."""
+
+        def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            base, names = self.base_layer, self.active_adapters
+            name = names[0] if names else ""
+            plain = (
+                not (args or kwargs or self.disable_adapters or self.merged)
+                and len(names) == 1
+                and name in self.lora_A
+                and name not in self.lora_variant
+                and not self.lora_bias[name]
+                and (not self.training or isinstance(self.lora_dropout[name], nn.Identity))
+                and isinstance(base, FrozenLinear)
+                and base.bias is None
+                and not base.weight.requires_grad
+                and x.dtype == self.lora_A[name].weight.dtype
+            )
+            if not plain:
+                return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
+            base._round()
+            a, b = self.lora_A[name].weight, self.lora_B[name].weight
+            product: Tensor = _AdaptedProduct.apply(x, base.weight, a, b, self.scaling[name])
+            return product
+
+    for module in model.modules():
+        if type(module) is Linear:
+            module.__class__ = AdaptedLinear

@@ -1,0 +1,171 @@
+"""What is redone when something changes, and what is left alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from trained_project import Project, finished, luthier, make_project, project  # noqa: F401
+
+from luthier import pipeline
+from luthier.artifacts import Plan
+from luthier.errors import ModelError
+from luthier.run import STAGES, Run
+
+UNCHANGED, DONE = "unchanged", "done"
+
+
+def happened(*done: str) -> dict[str, str]:
+    return {stage: DONE if stage in done else UNCHANGED for stage in STAGES}
+
+
+def test_a_repeated_run_does_nothing(
+    finished: Project,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "JOBS", {})
+    before = {p: p.stat().st_mtime_ns for s in STAGES for p in (finished.run / s).rglob("*")}
+    assert finished.stages() == happened()
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "redone"),
+    [
+        ("exporters: [adapter, merged]", "exporters: [adapter]", ["ship"]),
+        ("bootstrap_samples: 100", "bootstrap_samples: 120", ["evaluate", "ship"]),
+        ("learning_rate: 1e-2", "learning_rate: 2e-2", ["plan", "train", "evaluate", "ship"]),
+        ("use: exact_duplicates", "use: near_duplicates", STAGES),
+        ("name: tiny", "seed: 7\nname: tiny", STAGES),
+    ],
+    ids=["ship", "evaluate", "train", "data", "seed"],
+)
+def test_a_changed_section_redoes_what_depends_on_it(
+    project: Project,  # noqa: F811
+    old: str,
+    new: str,
+    redone: list[str],
+) -> None:
+    project.edit(old, new)
+    assert project.stages() == happened(*redone)
+    assert project.stages() == happened()
+
+
+def test_a_changed_data_file_redoes_everything(project: Project) -> None:  # noqa: F811
+    with open(project.path / "rows.csv", "a") as file:
+        file.write("We will open a library.,True,plan\n")
+    assert project.stages("build") == {"data": DONE}
+    assert project.stages("build") == {"data": UNCHANGED}
+    assert project.stages() == happened("plan", "train", "evaluate", "ship")
+
+
+def test_comments_and_another_place_change_nothing(
+    project: Project,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    project.edit("name: tiny", "# what it is called\nname: tiny")
+    assert project.stages() == happened()
+    shutil.move(project.path, tmp_path / "elsewhere")
+    assert Project(tmp_path / "elsewhere").stages() == happened()
+
+
+def test_an_override_makes_a_run_of_its_own(project: Project) -> None:  # noqa: F811
+    assert project.stages("train", "train.learning_rate=1e-3")["train"] == DONE
+    assert project.stages() == happened()
+    assert project.stages("train", "train.learning_rate=1e-3")["train"] == UNCHANGED
+    assert project.stages("train", "train.learning_rate=2e-3")["train"] == DONE
+    assert len(list(project.runs.iterdir())) == 3
+
+
+def test_a_damaged_output_is_made_again(project: Project) -> None:  # noqa: F811
+    (project.run / "train/adapter/adapter_model.safetensors").unlink()
+    assert project.stages()["train"] == DONE
+    (project.run / "ship/merged/config.json").write_text("{}")
+    assert project.stages() == happened("ship")
+
+
+def test_another_model_in_the_same_folder_trains_anew(tmp_path: Path, tiny_model_dir: Path) -> None:
+    model = shutil.copytree(tiny_model_dir, tmp_path / "model")
+    made = make_project(tmp_path / "p", model)
+    assert made.stages("train")["train"] == DONE
+    assert made.stages("train")["train"] == UNCHANGED
+    os.utime(model / "model.safetensors", ns=(0, 0))
+    assert made.stages("train")["train"] == DONE
+
+
+def test_forced_training_starts_over_and_ends_the_same(project: Project) -> None:  # noqa: F811
+    weights = project.run / "train/adapter/adapter_model.safetensors"
+    before = weights.read_bytes()
+    # What a finished run may have kept is no attempt to resume.
+    (project.run / "train" / "checkpoints").mkdir()
+    assert project.stages("train", "--force")["train"] == DONE
+    assert weights.read_bytes() == before
+    assert [e["step"] for e in Run(project.run).events("step")] == [1, 2, 3, 4, 5] * 2
+
+
+def test_force_repeats_the_last_stage_only(project: Project) -> None:  # noqa: F811
+    assert project.do("ship", "--force", "--json", name="tiny").json["stages"] == {"ship": DONE}
+    assert project.do("ship", "--json", name="tiny").json["stages"] == {"ship": UNCHANGED}
+    evaluated = project.do("evaluate", "--force", "--json", name="tiny").json["stages"]
+    assert evaluated == {"evaluate": DONE}
+
+
+def test_a_plan_is_made_again_for_another_machine_unless_trained(
+    project: Project,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "describe", lambda where: pytest.fail("torch is imported"))
+    assert project.stages() == happened()
+    monkeypatch.undo()
+    project.edit("learning_rate: 1e-2", "learning_rate: 3e-2")
+    assert project.stages("plan")["plan"] == DONE
+    assert project.stages("plan")["plan"] == UNCHANGED
+    planned = project.run / "plan" / "plan.json"
+    planned.write_text(planned.read_text().replace('"device": "cpu"', '"device": "mps"'))
+    assert Plan.load(Run(project.run)).device == "mps"
+    assert project.stages("plan")["plan"] == DONE, "made for a GPU, and this is a CPU"
+    assert Plan.load(Run(project.run)).device == "cpu"
+
+
+def test_a_run_whose_recipe_moved_on_is_measured_with_a_word(
+    project: Project,  # noqa: F811
+) -> None:
+    assert "has changed" not in project.do("evaluate", name="tiny").err
+    project.edit("learning_rate: 1e-2", "learning_rate: 5e-2")
+    assert project.stages("build") == {"data": UNCHANGED}
+    said = project.do("evaluate", name="tiny")
+    assert said.code == 0
+    assert "has changed since this run was trained" in said.err
+
+
+def test_a_model_that_is_not_here_can_be_planned_for(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_project(tmp_path / "p", tiny_model_dir)
+    made.edit("bf16: false", "bf16: false, max_seq_length: 512")
+
+    def unreachable(run: Run, *, runs: Path) -> None:
+        raise ModelError("the hub cannot be reached.")
+
+    monkeypatch.setattr("luthier.data.build.build", unreachable)
+    said = made.do("plan", "--json")
+    assert said.code == 0, said.err
+    assert said.json["stages"] == {"plan": DONE}
+    assert "planning without the data: the hub cannot be reached." in said.err
+    assert made.do("train").code == 2
+    monkeypatch.undo()
+    assert made.stages("train") == {"data": DONE, "plan": DONE, "train": DONE}
+
+
+def test_what_was_found_on_the_way_is_said(tmp_path: Path, tiny_model_dir: Path) -> None:
+    made = make_project(tmp_path / "p", tiny_model_dir)
+    with open(made.path / "rows.csv", "a") as file:
+        file.write("Who knows.,Perhaps,plan\n")
+    said = made.do("train")
+    assert said.code == 0
+    assert "rejected 1:" in said.err
+    assert "[few_training_rows]" in said.err
+    again = luthier("train", made.recipe, "--runs", made.runs).err
+    assert "rejected" not in again

@@ -1,0 +1,549 @@
+"""Prediction: every kind of source, every kind of bad row, and files that survive a kill."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from test_cli import ENVIRONMENT
+from trained_project import Project, finished, keys, luthier, project, rows  # noqa: F401
+
+import luthier as package
+from luthier import predict, row_file
+from luthier.artifacts import Evaluation
+from luthier.errors import DataError, LuthierError, RunError
+from luthier.run import Run
+
+ADDED = ["predicted", "confidence", "p:True", "p:False"]
+HARD = [
+    'We will build, "soon", 4 clinics',
+    "two\nlines, and a lone\rreturn",
+    "Ünïcode ☃ 你好 \u202e",
+    "<|im_end|> {input} {{ x }}",
+    " spaces ",
+    "=1+1",
+]
+
+
+@pytest.fixture(scope="module")
+def predictor(finished: Project) -> predict.Predictor:  # noqa: F811
+    return predict.load(finished.run)
+
+
+def table_of(said: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(said, newline="")))
+
+
+def as_csv(columns: list[str], lines: list[list[str]]) -> str:
+    file = io.StringIO()
+    csv.writer(file).writerows([columns, *lines])
+    return file.getvalue()
+
+
+# --- from Python -------------------------------------------------------------------------------
+
+
+def test_load_and_predict(finished: Project) -> None:  # noqa: F811
+    detector = package.load(finished.run)
+    answers = detector.predict(["We will paint wall 3 red.", "Nobody counted 3 birds."])
+    assert detector.predict(["We will paint wall 3 red."], batch_size=1)[0].predicted == (
+        answers[0].predicted
+    )
+    for found in answers:
+        assert sum(found.probabilities.values()) == pytest.approx(1)
+        assert found.confidence == max(found.probabilities.values())
+        assert found.probabilities[found.predicted] == found.confidence
+    assert detector.predict([]) == []
+    with pytest.raises(TypeError, match="list of texts"):
+        detector.predict("a sentence")
+
+
+def test_answers_equal_those_of_the_evaluation(
+    finished: Project,  # noqa: F811
+    predictor: predict.Predictor,
+) -> None:
+    measured = table_of((finished.run / "evaluate/predictions.csv").read_text())
+    answers = predictor.predict([row["input"] for row in measured])
+    assert [a.predicted for a in answers] == [row["predicted"] for row in measured]
+    assert [a.confidence for a in answers] == pytest.approx(
+        [float(row["confidence"]) for row in measured], abs=2e-6
+    )
+
+
+def test_confidence_is_calibrated_once_evaluated(
+    project: Project,  # noqa: F811
+    predictor: predict.Predictor,
+) -> None:
+    calibration = Evaluation.load(Run(project.run)).calibration
+    assert calibration is not None
+    assert predictor.temperature == calibration.temperature != 1
+    shutil.rmtree(project.run / "evaluate")
+    assert project.do("train", "--force").code == 0  # forgets the evaluation
+    raw = predict.load(project.run)
+    assert raw.temperature == 1
+    text = ["We will paint wall 3 red."]
+    [plain], [tempered] = raw.predict(text), predictor.predict(text)
+
+    def margin(found: predict.Prediction) -> float:
+        return math.log(found.probabilities["True"]) - math.log(found.probabilities["False"])
+
+    assert margin(tempered) == pytest.approx(margin(plain) / calibration.temperature, rel=1e-4)
+
+
+def test_text_is_predicted_for_generation_and_chat(train_run: Callable[..., Any]) -> None:
+    run, _ = train_run(task={"kind": "generation", "labels": None}, data={"template": "plain"},
+                       evaluate={"generation": {"max_new_tokens": 5}})  # fmt: skip
+    [answer, again] = predict.load(run).predict(["Nobody counted.", "Nobody counted."])
+    assert isinstance(answer.predicted, str)
+    assert answer == again
+    assert (answer.confidence, answer.probabilities) == (None, {})
+    assert answer.columns() == {"predicted": answer.predicted}
+    said = luthier("predict", run.path, "Nobody counted.", "--json")
+    assert said.json["predictions"] == [
+        {"input": "Nobody counted.", "predicted": answer.predicted}
+    ]  # fmt: skip
+    plain = luthier("predict", run.path, "Nobody counted.").out
+    assert plain == answer.predicted + "\n"
+
+
+def test_chat_runs_answer_a_question(train_run: Callable[..., Any], tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "Red."}]
+    lines = [
+        json.dumps({"messages": [{**turns[0], "content": f"What is {i}?"}, turns[1]]})
+        for i in range(40)
+    ]
+    (tmp_path / "chat.jsonl").write_text("\n".join(lines))
+    run, _ = train_run(
+        task={"kind": "chat", "labels": None},
+        data={"sources": [{"path": "chat.jsonl"}], "template": "plain"},
+        evaluate={"generation": {"max_new_tokens": 4}},
+    )
+    [answer] = predict.load(run).predict(["What is it?"])
+    assert answer.confidence is None
+    args = ("predict", run.path, tmp_path / "chat.jsonl")
+    assert "no column 'input'" in luthier(*args).err
+    refused = luthier(*args, "--column", "messages")
+    assert refused.code == 2
+    assert "chat.jsonl:1: found a conversation" in refused.err
+
+
+def test_runs_on_plain_text_have_no_answers(train_run: Callable[..., Any], tmp_path: Path) -> None:
+    text = "\n".join(json.dumps({"text": f"Line {i} of a story."}) for i in range(30))
+    (tmp_path / "t.jsonl").write_text(text)
+    run, _ = train_run(
+        task={"kind": "text", "labels": None}, data={"sources": [{"path": "t.jsonl"}]}
+    )
+    with pytest.raises(LuthierError, match="no question to answer"):
+        predict.load(run)
+
+
+# --- sources -----------------------------------------------------------------------------------
+
+
+def test_a_sentence(finished: Project) -> None:  # noqa: F811
+    said = luthier("predict", finished.run, "We will do it.")
+    label, sure = said.out.split()
+    assert label in ("True", "False")
+    assert 0.5 <= float(sure) <= 1
+    long = luthier("predict", finished.run, "word " * 60)  # no file name is that long
+    assert long.code == 0, long.err
+
+
+def test_standard_input(finished: Project) -> None:  # noqa: F811
+    said = luthier("predict", finished.run, "-", given="One.\n\nÜber \u2028 two.\r\n")
+    found = table_of(said.out)
+    assert [row["input"] for row in found] == ["One.", "", "Über \u2028 two."]
+    assert [bool(row["predicted"]) for row in found] == [True, False, True]
+    assert "standard input:2: empty input" in said.err
+    assert "rows without a prediction: 1 (empty input)" in said.err
+    bad = luthier("predict", finished.run, "-", given=b"fine\n\xff\n")
+    assert (bad.code, "standard input:2: not UTF-8" in bad.err) == (2, True)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet", "txt", "md"])
+def test_every_kind_of_file_gives_the_same(
+    finished: Project,  # noqa: F811
+    predictor: predict.Predictor,
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    texts = ["We will paint it.", "Nobody counted the birds.", "Ünï, “quoted”."]
+    source = tmp_path / f"rows.{kind}"
+    records = [{"n": str(i), "sentence": text} for i, text in enumerate(texts)]
+    if kind in ("csv", "tsv"):
+        lines = ["\t".join(r.values()) if kind == "tsv" else f'{r["n"]},"{r["sentence"]}"'
+                 for r in records]  # fmt: skip
+        source.write_text(("\t" if kind == "tsv" else ",").join(records[0]) + "\n"
+                          + "\n".join(lines))  # fmt: skip
+    elif kind == "json":
+        source.write_text(json.dumps(records))
+    elif kind == "jsonl":
+        source.write_text("\n".join(map(json.dumps, records)))
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(records), source)
+    else:
+        source.write_text("\n".join(texts))
+    said = luthier("predict", finished.run, source, "--json")
+    assert said.code == 0, said.err
+    found = said.json["predictions"]
+    given = ["input"] if kind in ("txt", "md") else ["n", "sentence"]
+    assert keys(found) == [*given, *ADDED]
+    assert [row[given[-1]] for row in found] == texts
+    expected = predictor.predict(texts)
+    assert [row["predicted"] for row in found] == [e.predicted for e in expected]
+    assert [row["p:True"] for row in found] == pytest.approx(
+        [e.probabilities["True"] for e in expected], abs=2e-6
+    )
+
+
+def test_rows_come_out_as_they_went_in(finished: Project, tmp_path: Path) -> None:  # noqa: F811
+    source = tmp_path / "hard.csv"
+    given = [[text, f"note {i},", ""] for i, text in enumerate(HARD)]
+    source.write_bytes(as_csv(["sentence", "a note", "p:other"], given).encode())
+    for out in (tmp_path / "out.csv", tmp_path / "out.jsonl"):
+        said = luthier("predict", finished.run, source, "--out", out, "--json")
+        assert said.json == {"rows": len(HARD), "out": str(out)}
+        text = out.read_bytes().decode()
+        found = table_of(text) if out.suffix == ".csv" else [
+            json.loads(line) for line in text.splitlines()
+        ]  # fmt: skip
+        assert [list(row.values())[:3] for row in found] == given
+        assert keys(found) == ["sentence", "a note", "p:other", *ADDED]
+        assert all(row["predicted"] in ("True", "False") for row in found)
+    assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob("*.progress"))
+
+
+def test_empty_cells_get_no_prediction(finished: Project, tmp_path: Path) -> None:  # noqa: F811
+    source = tmp_path / "rows.csv"
+    source.write_text('sentence\nWe will.\n" "\n""\nThey did.\n')
+    said = luthier("predict", finished.run, source)
+    assert [bool(row["predicted"]) for row in table_of(said.out)] == [True, False, False, True]
+    assert "rows.csv:3: empty input; it gets no prediction" in said.err
+    assert "rows without a prediction: 2 (empty input)" in said.err
+
+
+def test_inputs_beyond_the_models_context(finished: Project, tmp_path: Path) -> None:  # noqa: F811
+    source = tmp_path / "rows.csv"
+    source.write_text(f"sentence\nWe will.\n{'word ' * 900}\n")
+    said = luthier("predict", finished.run, source)
+    assert [bool(row["predicted"]) for row in table_of(said.out)] == [True, False]
+    assert "rows.csv:3: longer than the model's context of 512 tokens" in said.err
+    alone = luthier("predict", finished.run, "word " * 900)
+    assert (alone.code, alone.out) == (2, "")
+
+
+def test_a_column_of_the_same_name_is_kept(finished: Project, tmp_path: Path) -> None:  # noqa: F811
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    source = tmp_path / "rows.csv"
+    source.write_text("sentence,predicted,predicted_column\nWe will.,mine,too\n")
+    assert luthier("predict", finished.run, source, "--out", first).code == 0
+    assert luthier("predict", finished.run, first, "--out", second).code == 0
+    [row] = table_of(first.read_text())
+    assert [row["predicted_column_column"], row["predicted_column"]] == ["mine", "too"]
+    [again] = table_of(second.read_text())
+    assert again["predicted"] == row["predicted"]
+    assert {"mine", "too"} <= set(again.values())
+    assert len(again) == 3 + 2 * len(ADDED)
+
+
+def test_rows_with_different_keys_share_the_columns(
+    finished: Project,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "rows.jsonl"
+    records = [
+        {"sentence": "One.", "a": 1}, {"b": [1, "ü"], "sentence": "Two."},
+        {"sentence": "Three.", "c": None, "a": True},
+    ]  # fmt: skip
+    source.write_text("\n".join(map(json.dumps, records)))
+    found = table_of(luthier("predict", finished.run, source).out)
+    assert keys(found) == ["sentence", "a", "b", "c", *ADDED]
+    assert [row["a"] for row in found] == ["1", "", "true"]
+    assert [row["b"] for row in found] == ["", '[1, "ü"]', ""]
+
+
+def test_fields_go_into_the_template_under_their_names_in_training(
+    train_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        'description: A test.\nprompt: "{labels} | {input} | {style}"\ncompletion: "{output}"\n'
+    )
+    run, _ = train_run(data={"template": "mine.yaml"})
+    source = tmp_path / "new.csv"
+    source.write_text("sentence,style,labels,input\nWe will.,plan,none,other\n")
+    asked = predict.open_asked(str(source), None, "sentence")
+    predictor = predict.load(run)
+    [message] = predictor._prompt(next(asked.read()).fields)
+    assert message.content == "True, False | We will. | plan"
+    lacking = luthier("predict", run.path, "We will.")
+    assert lacking.code == 2
+    assert "needs the field 'style'" in lacking.err
+
+
+# --- what cannot be read -----------------------------------------------------------------------
+
+
+BAD: dict[str, tuple[str, bytes, list[str], list[str]]] = {
+    "wrong column": (
+        "a.csv", b"sentence\nx\n", ["--column", "sentense"],
+        ["a.csv: no column 'sentense'. Did you mean 'sentence'?", "Choose one with --column"],
+    ),
+    "no such column in a row": (
+        "a.jsonl", b'{"sentence": "x"}\n{"sentense": "y"}\n', [],
+        ["a.jsonl:2: no column 'sentence'. Did you mean 'sentense'?"],
+    ),
+    "empty": ("a.csv", b"", [], ["a.csv", "empty"]),
+    "empty text": ("a.txt", b"", [], ["a.txt", "empty"]),
+    "header only": ("a.csv", b"sentence\n", [], ["a.csv: there are no rows"]),
+    "too many fields": (
+        "a.csv", b"sentence,n\nx,1\ny,1,2\n", [], ["a.csv:3: wrong number of fields", "Mend the row"]
+    ),
+    "not JSON": ("a.jsonl", b'{"sentence": "x"}\n{oops\n', [], ["a.jsonl:2: not JSON"]),
+    "not UTF-8": ("a.txt", b"fine\n\xff\xfa\n", [], ["a.txt:2: not UTF-8"]),
+    "another kind": ("a.xlsx", b"PK\x03\x04\x00", [], ["a.xlsx", "Excel"]),
+    "not Parquet": ("a.parquet", b"nothing", [], ["a.parquet", "not a readable Parquet"]),
+    "a column of text": ("a.txt", b"x\n", ["--column", "x"], ["--column", "one input a line"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_source_is_refused_before_anything_is_opened(
+    finished: Project,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    file, content, options, expected = BAD[name]
+    monkeypatch.setattr(predict, "load", lambda *args, **options: pytest.fail("model opened"))
+    monkeypatch.chdir(tmp_path)
+    Path(file).write_bytes(content)
+    said = luthier("predict", finished.run, file, "--out", "out.csv", *options, "--json")
+    assert said.code == 2
+    for words in expected:
+        assert words in said.json["error"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [file]
+
+
+def test_folders_missing_files_and_empty_sentences(
+    finished: Project,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("sentence\nx\n")
+    for source, expected in {
+        ".": "is a folder; give one of its files",
+        "row.csv": "Did you mean 'rows.csv'?",
+        "  ": "the sentence is empty",
+        "bro\udcffken": "not UTF-8",
+    }.items():
+        said = luthier("predict", finished.run, source)
+        assert (said.code, said.out) == (2, "")
+        assert expected in said.err
+    assert luthier("predict", finished.run, "Hm", "--column", "x").code == 2
+
+
+def test_existing_output_is_not_touched(
+    finished: Project,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    source, out = tmp_path / "rows.csv", tmp_path / "out.csv"
+    source.write_text("sentence\nWe will.\n")
+    out.write_text("mine")
+    said = luthier("predict", finished.run, source, "--out", out)
+    assert (said.code, out.read_text()) == (2, "mine")
+    assert "exists already; delete it or choose another --out" in said.err
+    for name, words in {"rows.csv": "exists already", "out.xlsx": "unknown ending"}.items():
+        refused = luthier("predict", finished.run, source, "--out", tmp_path / name)
+        assert (refused.code, words in refused.err) == (2, True)
+    (tmp_path / "new.csv.part").write_text("somebody's")
+    refused = luthier("predict", finished.run, source, "--out", tmp_path / "new.csv")
+    assert (refused.code, "is in the way" in refused.err) == (2, True)
+
+
+# --- files of any size -------------------------------------------------------------------------
+
+
+def test_only_a_chunk_is_held(tmp_path: Path) -> None:
+    """Rows are read when those before them are on the disk."""
+    out = tmp_path / "out.csv"
+    read = 0
+
+    def items() -> Iterator[int]:
+        nonlocal read
+        for read in range(1, 10 * row_file.CHUNK):
+            yield read
+
+    def make(chunk: list[int]) -> list[dict[str, Any]]:
+        part = tmp_path / "out.csv.part"
+        written = part.read_bytes().count(b"\n") - 1 if part.exists() else 0
+        assert written == chunk[0] - 1
+        assert read == chunk[-1] <= written + row_file.CHUNK
+        return [{"n": n} for n in chunk]
+
+    row_file.write_rows(
+        out, items(), make, columns=["n"], about={}, key=lambda n: n, tally=Counter()
+    )
+    assert [int(row["n"]) for row in table_of(out.read_text())] == list(
+        range(1, 10 * row_file.CHUNK)
+    )
+
+
+KILLED = """
+import os, signal, sys
+from luthier import row_file
+save, at = row_file._save, int(sys.argv.pop(1))
+def kill_at(mark, state):
+    if state["rows"] == at:  # the chunk is on the disk, the mark is not
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(mark, state)
+row_file._save = kill_at
+row_file.CHUNK = 16
+from luthier.cli import app
+app()
+"""
+
+
+def test_killed_and_repeated_it_ends_the_same(
+    finished: Project,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(row_file, "CHUNK", 16)
+    source, once, out = tmp_path / "rows.csv", tmp_path / "once.csv", tmp_path / "out.csv"
+    source.write_text(rows(30).replace("We will paint wall 9 red", " ", 1))
+    with open(source, "a") as file:
+        file.write(",True,empty\n")
+    args = ("predict", str(finished.run), str(source), "--out")
+    assert luthier(*args, once).code == 0
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, "48", *args, str(out)],
+        capture_output=True, text=True, timeout=120, env=ENVIRONMENT,
+        cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    assert killed.returncode == -9, killed.stderr
+    assert not out.exists()
+    state = json.loads((tmp_path / "out.csv.progress").read_text())
+    part = tmp_path / "out.csv.part"
+    assert (state["rows"], part.stat().st_size > state["offset"]) == (32, True)
+    with open(part, "ab") as file:
+        file.write(b"torn,ro")
+    said = luthier(*args, out)
+    assert said.code == 0, said.err
+    assert "holds 32 rows already" in said.err
+    assert "rows without a prediction: 1" in said.err
+    assert out.read_bytes() == once.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["once.csv", "out.csv", "rows.csv"]
+
+
+@pytest.fixture
+def half_done(tmp_path: Path) -> Callable[..., int]:
+    """Writes 0..19 in chunks of 5, or stops at a number."""
+
+    def write(
+        numbers: range = range(20), stop: int = -1, about: str = "x", name: str = "out.csv"
+    ) -> int:
+        def make(chunk: list[int]) -> list[dict[str, Any]]:
+            if stop in chunk:
+                raise KeyboardInterrupt
+            return [{"n": n} for n in chunk]
+
+        out = tmp_path / name
+        row_file.require_free(out)
+        return row_file.write_rows(
+            out, iter(numbers), make, columns=["n"], about={"it": about}, key=lambda n: n,
+            tally=Counter(),
+        )  # fmt: skip
+
+    return write
+
+
+def test_going_on_needs_the_same_input_and_model(
+    half_done: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_file, "CHUNK", 5)
+    with pytest.raises(KeyboardInterrupt):
+        half_done(stop=12)
+    part, mark = tmp_path / "out.csv.part", tmp_path / "out.csv.progress"
+    before = part.read_bytes()
+    with pytest.raises(DataError, match="begun with another input"):
+        half_done(range(1, 20))
+    with pytest.raises(DataError, match="another model"):
+        half_done(about="y")
+    assert part.read_bytes() == before
+    part.write_bytes(before[:-3])
+    with pytest.raises(DataError, match="shorter than"):
+        half_done()
+    part.write_bytes(before)
+    kept = mark.read_bytes()
+    mark.write_bytes(kept[:20])
+    with pytest.raises(DataError, match="damaged"):
+        half_done()
+    mark.write_bytes(kept)
+    # Rows behind those that are done may have been mended or added.
+    assert half_done(range(25)) == 25
+    assert [int(row["n"]) for row in table_of((tmp_path / "out.csv").read_text())] == list(
+        range(25)
+    )
+
+
+def test_stopped_at_the_very_beginning_and_the_very_end(
+    half_done: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_file, "CHUNK", 5)
+    with pytest.raises(KeyboardInterrupt):
+        half_done(stop=0)
+    assert half_done() == 20
+    once = (tmp_path / "out.csv").read_bytes()
+    with pytest.raises(DataError, match="exists already"):
+        half_done()
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "unlink", unlink)
+        half_done(name="late.csv")
+    assert (tmp_path / "late.csv.progress").exists()
+    assert half_done(name="late.csv") == 20
+    assert (tmp_path / "late.csv").read_bytes() == once
+    assert not (tmp_path / "late.csv.progress").exists()
+
+
+def test_a_place_that_cannot_be_written(
+    half_done: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="a file where a folder should be"):
+        half_done(name="file/out.csv")
+    monkeypatch.setattr(row_file, "CHUNK", 5)
+    (tmp_path / "out.csv.part").mkdir()
+    (tmp_path / "out.csv.progress").write_text(
+        json.dumps({"about": {"it": "x"}, "rows": 0, "offset": 0, "tally": {},
+                    "items": row_file.hashlib.sha256().hexdigest()})
+    )  # fmt: skip
+    with pytest.raises(RunError, match=r"out.csv cannot be written: Is a directory.*after row 0"):
+        half_done()
+
+
+def test_probabilities_are_those_of_the_scores(predictor: predict.Predictor) -> None:
+    found = predictor._prediction(np.array([0.0, math.log(3)]))
+    assert found.predicted == predictor.labels[1]
+    assert found.confidence == pytest.approx(0.75)
+    huge = predictor._prediction(np.array([-1e5, -2e5]))
+    assert huge.probabilities == {"True": 1.0, "False": 0.0}
+    assert not torch.is_grad_enabled() or not predictor.model.training
