@@ -1,6 +1,6 @@
 """How fast the command line answers: `luthier --help`, median of ten processes.
 
-    python benchmarks/command_line.py
+python benchmarks/command_line.py
 """
 
 from __future__ import annotations

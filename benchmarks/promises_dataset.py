@@ -1,6 +1,6 @@
 """What cheap cues achieve on the authored promises: if one decided, the dataset would be worthless.
 
-    python benchmarks/promises_dataset.py
+python benchmarks/promises_dataset.py
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from sklearn.pipeline import make_pipeline
 
 RULES = {
     "always False": lambda text: False,
-    'contains "will" or "shall"': lambda text: bool(re.search(r"\b(will|shall)\b|['’]ll\b", text, re.I)),
+    'contains "will" or "shall"': lambda text: bool(
+        re.search(r"\b(will|shall)\b|['’]ll\b", text, re.I)
+    ),
     "contains a digit or currency sign": lambda text: bool(re.search(r"[\d£$€%]", text)),
     "longer than 20 words": lambda text: len(text.split()) > 20,
 }

@@ -1,6 +1,6 @@
 """`make bench`: run every benchmark in this folder, one after another.
 
-    python benchmarks/run.py
+python benchmarks/run.py
 """
 
 from __future__ import annotations

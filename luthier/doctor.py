@@ -213,5 +213,3 @@ def _satisfied(requirement: Requirement) -> bool:
 
 def _without_password(value: str) -> str:
     return re.sub(r"//[^/@\s]+@", "//***@", value)
-
-

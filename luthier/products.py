@@ -59,9 +59,7 @@ class _AdaptedProduct(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scale: float
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
         """(..., in), (out, in) bf16, (rank, in), (out, rank) -> (..., out), in the dtype of x."""
         rows = x.reshape(-1, x.shape[-1])
         out = (rows.to(weight.dtype) @ weight.t()).to(x.dtype)

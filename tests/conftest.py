@@ -117,6 +117,7 @@ def make_run(tmp_path: Path, tiny_model_dir: Path) -> Callable[..., Any]:
 
     return make
 
+
 def save_plan(run: Run, precision: str = "float32") -> None:
     """A plan that decides nothing but the precision: the planner has tests of its own."""
     from luthier.artifacts import Plan

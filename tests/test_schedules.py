@@ -16,9 +16,7 @@ PEAK, STEPS, WARMUP = 2e-4, 100, 10
 
 
 def config(name: str, **settings: object) -> TrainConfig:
-    return TrainConfig(
-        lr_scheduler_type=name, learning_rate=PEAK, warmup_steps=WARMUP, **settings
-    )
+    return TrainConfig(lr_scheduler_type=name, learning_rate=PEAK, warmup_steps=WARMUP, **settings)
 
 
 def rest(t: int) -> float:
@@ -142,9 +140,7 @@ def test_wrong_arguments_are_named(name: str, kwargs: dict[str, object], said: s
         (0, {}, 0, 0),
     ],
 )
-def test_counting_steps(
-    rows: int, settings: dict[str, object], per_epoch: int, total: int
-) -> None:
+def test_counting_steps(rows: int, settings: dict[str, object], per_epoch: int, total: int) -> None:
     train = TrainConfig(**settings)
     batches = schedules.count_batches(rows, train)
 

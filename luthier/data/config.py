@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from luthier.section import Section
 
@@ -49,7 +49,7 @@ class SourceConfig(Section):
 class FilterConfig(Section):
     """One filter and its options: `{use: length, max_tokens: 256}`."""
 
-    model_config = {**Section.model_config, "extra": "allow"}
+    model_config = ConfigDict(**{**Section.model_config, "extra": "allow"})
     use: str
     """A file in `luthier/data/filters/`."""
 
@@ -86,11 +86,13 @@ class DataConfig(Section):
     template: str | list[str] = "plain"
     """A template of `luthier/data/templates/`, or a YAML file of your own; with several, each
     row gets one by its id."""
-    filters: list[FilterConfig] = [
-        FilterConfig(use="empty"),
-        FilterConfig(use="exact_duplicates"),
-        FilterConfig(use="near_duplicates"),
-    ]
+    filters: list[FilterConfig] = Field(
+        default=[
+            FilterConfig(use="empty"),
+            FilterConfig(use="exact_duplicates"),
+            FilterConfig(use="near_duplicates"),
+        ]
+    )
     """Applied in order; each rejected row is kept in `rejects.jsonl` with its reason."""
     split: SplitConfig = SplitConfig()
 

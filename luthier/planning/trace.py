@@ -211,9 +211,7 @@ class _FusedAttention(torch.autograd.Function):  # type: ignore[misc]
     """What flash attention holds (Dao et al. 2022, arXiv:2205.14135): no (T, T) scores."""
 
     @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         batch, heads, length, _ = query.shape
         # Heads are merged without a copy afterwards: the real kernels lay them out so.
         out = query.new_empty(batch, length, heads, value.shape[-1]).transpose(1, 2)

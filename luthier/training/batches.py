@@ -108,14 +108,13 @@ def shared_prefix(items: Sequence[Item]) -> int:
     length = min(length, min(len(item.ids) for item in items) - 1, len(first)) - 1
     for item in items:
         while length > 0 and item.ids[:length] != first[:length]:
-            length = next(
-                (i for i in range(length) if item.ids[i] != first[i]), length - 1
-            )
+            length = next((i for i in range(length) if item.ids[i] != first[i]), length - 1)
     return length if length >= MIN_SHARED_PREFIX else 0
 
 
-def plan_epoch(items: Sequence[Item], train: TrainConfig, *, seed: int, epoch: int
-               ) -> list[BatchPlan]:
+def plan_epoch(
+    items: Sequence[Item], train: TrainConfig, *, seed: int, epoch: int
+) -> list[BatchPlan]:
     """Share the items of one epoch out over micro-batches.
 
     The order depends only on (seed, epoch), so a resumed run sees the batches it would have seen.
@@ -134,8 +133,9 @@ def plan_epoch(items: Sequence[Item], train: TrainConfig, *, seed: int, epoch: i
     return [sequences[i : i + size] for i in range(0, len(sequences), size)]
 
 
-def _length_grouped(order: list[int], items: Sequence[Item], size: int, rng: random.Random
-                    ) -> list[BatchPlan]:
+def _length_grouped(
+    order: list[int], items: Sequence[Item], size: int, rng: random.Random
+) -> list[BatchPlan]:
     batches: list[BatchPlan] = []
     step = size * LENGTH_GROUP
     for start in range(0, len(order), step):

@@ -1,5 +1,6 @@
 """The `train:` section of a recipe. Names are Hugging Face's (TrainingArguments, LoraConfig,
-BitsAndBytesConfig); where a default differs from theirs, its docstring says why."""
+BitsAndBytesConfig); where a default differs from theirs, its docstring says why.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +31,7 @@ class LoraSection(Section):
     lora_alpha: float = Field(default=32, gt=0)
     """The update is scaled by lora_alpha / r (rsLoRA: lora_alpha / sqrt(r))."""
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the adapter's input; its masks cost a good part of a step on a CPU."""
     target_modules: str | list[str] = "all-linear"
     """Module names, or `all-linear` (all but the LM head)."""
     layers_to_transform: int | list[int] | None = None
@@ -41,25 +43,34 @@ class LoraSection(Section):
     use_dora: bool = False
     """Weight-decomposed adapters (Liu et al. 2024, arXiv:2402.09353)."""
     bias: Literal["none", "all", "lora_only"] = "none"
+    """Which biases are trained."""
     modules_to_save: list[str] | None = None
     """Modules trained in full beside the adapters."""
     init_lora_weights: bool | Literal["gaussian", "pissa", "olora"] = True
+    """How the adapter starts; true: B is zero, so training starts from the base."""
 
 
 class QuantizationSection(Section):
     """A frozen base in 8 or 4 bits; names as in `transformers.BitsAndBytesConfig`."""
 
     load_in_8bit: bool = False
+    """LLM.int8() weights."""
     load_in_4bit: bool = False
+    """4-bit weights (QLoRA)."""
     llm_int8_threshold: float = Field(default=6.0, ge=0)
     """Outlier threshold of LLM.int8() (Dettmers et al. 2022, arXiv:2208.07339)."""
     llm_int8_skip_modules: list[str] | None = None
+    """Modules left unquantized."""
     llm_int8_enable_fp32_cpu_offload: bool = False
+    """Keep what does not fit the GPU on the CPU, in fp32."""
     bnb_4bit_compute_dtype: Dtype = "float32"
+    """What 4-bit weights are de-quantized to for a product."""
     bnb_4bit_quant_type: Literal["fp4", "nf4"] = "nf4"
     """nf4 (QLoRA, arXiv:2305.14314, section 3); Hugging Face's own default is fp4."""
     bnb_4bit_use_double_quant: bool = False
+    """Quantize the quantization constants too (QLoRA, section 3)."""
     bnb_4bit_quant_storage: Literal["uint8", "float16", "bfloat16", "float32"] = "uint8"
+    """Dtype the packed weights are stored as (FSDP needs that of the rest)."""
 
     @model_validator(mode="after")
     def _one_width(self) -> QuantizationSection:
@@ -79,27 +90,37 @@ class TrainConfig(Section):
 
     # How far and how fast
     optim: Optimizer = "adamw_torch"
+    """Optimizer, under its Hugging Face name."""
     learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak of the schedule."""
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Decay of the first moment (AdamW, Lion)."""
     adam_beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Decay of the second moment (AdamW, Lion)."""
     adam_epsilon: float = Field(default=1e-8, gt=0)
+    """Added to AdamW's denominator."""
     weight_decay: float = Field(default=0.01, ge=0)
     """PyTorch's AdamW default (Hugging Face: 0)."""
-    optim_args: dict[str, float | bool] = {}
+    optim_args: dict[str, float | bool] = Field(default={})
     """Further keyword arguments of the optimizer, e.g. {momentum: 0.9} for sgd."""
     lr_scheduler_type: Schedule = "linear"
-    lr_scheduler_kwargs: dict[str, Any] = {}
+    """Course of the learning rate; `luthier plan` draws it in the report."""
+    lr_scheduler_kwargs: dict[str, Any] = Field(default={})
     """Arguments of the schedule, e.g. {num_cycles: 3} for cosine_with_restarts."""
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises from 0."""
     warmup_steps: int = Field(default=0, ge=0)
     """Overrides warmup_ratio when not 0, as in Hugging Face."""
     num_train_epochs: float = Field(default=3.0, gt=0)
+    """Passes over the training rows; may be a fraction."""
     max_steps: int = Field(default=-1, ge=-1)
     """Optimizer steps; overrides num_train_epochs when above 0."""
 
     # Batches
     per_device_train_batch_size: int = Field(default=8, ge=1)
+    """Lines of a micro-batch (packed: sequences)."""
     per_device_eval_batch_size: int = Field(default=16, ge=1)
+    """Rows of a batch in validation, evaluation and prediction."""
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     """The loss is normalised by the trained tokens of the whole accumulation: 1x8 = 8x1."""
     auto_find_batch_size: bool = False

@@ -301,9 +301,7 @@ class _Trainer:
         return self.train.label_smoothing_factor if over_vocabulary else 0.0
 
     def _collate(self, plan: BatchPlan) -> Batch:
-        batch = batches.collate(
-            plan, self.items, pad_id=self.renderer.pad_id, prefix=self.prefix
-        )
+        batch = batches.collate(plan, self.items, pad_id=self.renderer.pad_id, prefix=self.prefix)
         return batch.to(self.device)
 
     def _mind_nonfinite(
@@ -450,7 +448,9 @@ class _Watch:
     def _keep(self) -> None:
         """Keep the weights of this step, unless they are what training will end with anyway."""
         if self.trainer.train.load_best_model_at_end:
-            checkpoint.save_weights(self.best_folder, self.trainer.model, self.trainer.progress.step)
+            checkpoint.save_weights(
+                self.best_folder, self.trainer.model, self.trainer.progress.step
+            )
 
     def restore_best(self) -> None:
         """Put the best weights back into the model."""

@@ -19,8 +19,9 @@ from luthier.training import train as job
 Gradients = dict[str, torch.Tensor]
 
 
-def first_step(run: Run, lines: list[batches.BatchPlan], *, prefix: bool = False, **settings: Any
-               ) -> tuple[float, Gradients]:
+def first_step(
+    run: Run, lines: list[batches.BatchPlan], *, prefix: bool = False, **settings: Any
+) -> tuple[float, Gradients]:
     """Loss and gradients of one optimizer step over given micro-batches, from the same weights."""
     recipe = run.recipe
     renderer = Renderer(models.open_tokenizer(recipe.model), recipe.train.train_on)
@@ -79,7 +80,9 @@ def test_one_batch_of_eight_is_eight_of_one(run: Run, settings: dict[str, Any]) 
 def test_packed_is_padded(run: Run, settings: dict[str, Any]) -> None:
     whole = first_step(run, [EIGHT], **settings)
 
-    assert_equal(whole, first_step(run, [[[0, 1, 2], [3], [4, 5], [6, 7]]], packing=True, **settings))
+    assert_equal(
+        whole, first_step(run, [[[0, 1, 2], [3], [4, 5], [6, 7]]], packing=True, **settings)
+    )
     assert_equal(whole, first_step(run, [[[7, 0, 3, 1, 2, 6, 5, 4]]], packing=True, **settings))
 
 
@@ -118,9 +121,7 @@ def test_the_loss_is_hugging_faces(run: Run, epsilon: float) -> None:
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
-def test_long_completions_are_summed_in_chunks(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_completions_are_summed_in_chunks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = first_step(run, [EIGHT])
 
     monkeypatch.setattr("luthier.training.loss.CHUNK", 3)

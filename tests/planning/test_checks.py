@@ -62,16 +62,20 @@ SPEAKS: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     (
         "bitsandbytes_missing",
-        {"train": {"quantization": {"load_in_8bit": True}, "optim": "lion_8bit"},
-         "given": {"installed": NO_BNB}},
+        {
+            "train": {"quantization": {"load_in_8bit": True}, "optim": "lion_8bit"},
+            "given": {"installed": NO_BNB},
+        },
         "error",
         "train.quantization and train.optim: lion_8bit",
     ),
     ("paged_on_cpu", {"train": {"optim": "paged_adamw_32bit"}}, "note", "does not page"),
     (
         "checkpointing_on_cpu",
-        {"train": {"gradient_checkpointing": True},
-         "given": {"hardware": replace(MACHINE, keeps_freed=True)}},
+        {
+            "train": {"gradient_checkpointing": True},
+            "given": {"hardware": replace(MACHINE, keeps_freed=True)},
+        },
         "warning",
         "MALLOC_MMAP_THRESHOLD_=1048576",
     ),

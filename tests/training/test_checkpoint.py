@@ -31,13 +31,13 @@ def save(root: Path, step: int = 1, optim: str = "adamw_torch", keep: int = 5) -
     return model
 
 
-@pytest.mark.parametrize("optim", ["adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit", "adafactor"])
+@pytest.mark.parametrize(
+    "optim", ["adamw_torch", "adamw_bnb_8bit", "paged_adamw_32bit", "adafactor"]
+)
 def test_everything_comes_back_equal(tmp_path: Path, optim: str) -> None:
     model, optimizer = trained(optim)
     before = optimizer.state_dict()
-    checkpoint.save(
-        tmp_path, step=7, model=model, optimizer=optimizer, state={"note": [1]}, keep=2
-    )
+    checkpoint.save(tmp_path, step=7, model=model, optimizer=optimizer, state={"note": [1]}, keep=2)
     drawn = torch.rand(3)
 
     found = checkpoint.load_newest(tmp_path)

@@ -18,7 +18,9 @@ def parameter() -> torch.nn.Parameter:
     return torch.nn.Parameter(torch.randn(96, 64, generator=generator))
 
 
-def descend(optimizer: torch.optim.Optimizer, weight: torch.nn.Parameter, steps: int) -> list[float]:
+def descend(
+    optimizer: torch.optim.Optimizer, weight: torch.nn.Parameter, steps: int
+) -> list[float]:
     losses = []
     for _ in range(steps):
         loss = (weight - 1).square().mean()
@@ -44,7 +46,10 @@ def test_every_optimizer_descends(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "make"),
     [
-        ("adamw_torch", lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1, betas=(0.8, 0.9))),
+        (
+            "adamw_torch",
+            lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1, betas=(0.8, 0.9)),
+        ),
         ("adagrad", lambda p: torch.optim.Adagrad(p, lr=0.01, weight_decay=0.1)),
         ("rmsprop", lambda p: torch.optim.RMSprop(p, lr=0.01, weight_decay=0.1)),
         ("sgd", lambda p: torch.optim.SGD(p, lr=0.01, weight_decay=0.1)),

@@ -89,7 +89,9 @@ def test_layers_to_transform_leaves_other_layers_alone(train_run: Train) -> None
 
     model = models.open_model(run.recipe.model, adapter=run.path / "train" / "adapter")
 
-    adapted = {name.split("layers.")[1][0] for name, _ in model.named_parameters() if "lora" in name}
+    adapted = {
+        name.split("layers.")[1][0] for name, _ in model.named_parameters() if "lora" in name
+    }
     assert adapted == {"1"}
 
 
