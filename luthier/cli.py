@@ -122,14 +122,11 @@ def _outcome(
     except KeyboardInterrupt:
         said = {"error": "stopped; repeat the command to go on", "kind": "Stopped"}
         code = 130
-    except OSError as error:
-        if error.errno not in _OF_THE_MACHINE:
+    except Exception as error:
+        reason = _reason_of_the_machine(error)
+        if reason is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        said = {
-            "error": f"{where}{error.strerror}. Mend that and repeat the command.",
-            "kind": type(error).__name__,
-        }
+        said = {"error": f"{reason}. Mend that and repeat the command.", "kind": "OSError"}
         code = 2
     from luthier.console import say
 
@@ -137,10 +134,18 @@ def _outcome(
     return said, code
 
 
+def _reason_of_the_machine(error: Exception) -> str | None:
+    """What no mistake in the program can cause: a disk that is full, a file that is not ours."""
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    # Libraries written in Rust raise bare exceptions that carry the system's words alone.
+    full = os.strerror(errno.ENOSPC)
+    return full if full in str(error) else None
+
+
 _OF_THE_MACHINE = (
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
 )  # fmt: skip
-"""What no mistake in the program can cause: disks that are full, files that are not ours."""
 
 
 def _print_json(result: Result) -> None:

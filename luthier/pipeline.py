@@ -6,6 +6,7 @@ Stages do not know each other; this module and the command line are the only one
 from __future__ import annotations
 
 import importlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ JOBS: dict[Stage, tuple[str, str]] = {
     "evaluate": ("luthier.evaluation.evaluate", "evaluate"),
     "ship": ("luthier.shipping.ship", "ship"),
 }
+
+RESUMABLE = ("checkpoints", "best")
+"""What training goes on from, in the folder of its stage."""
 
 
 def bring_up_to(
@@ -95,8 +99,13 @@ def _bring(run: Run, stage: Stage, runs: Path, *, force: bool) -> str:
     module, name = JOBS[stage]
     job: Callable[..., Any] = getattr(importlib.import_module(module), name)
     keep = _resumable(run, mark) if stage == "train" else None
-    with run.stage(stage, mark, keep):
-        job(run, runs=runs)
+    with run.stage(stage, mark, keep) as folder:
+        try:
+            job(run, runs=runs)
+        except BaseException:
+            if stage == "train":
+                _drop_half_written_weights(folder)
+            raise
     say(f"{stage}: done in {duration(run.seconds(stage))}", style="bold green")
     return "done"
 
@@ -131,7 +140,14 @@ def _fits_here(run: Run, runs: Path) -> bool:
 def _resumable(run: Run, mark: str) -> Callable[[Path], bool]:
     """Keep what an unfinished attempt at the same thing left; anything else is of no use."""
     same = run.started_as("train") == mark and not run.is_done("train")
-    return lambda path: same and path.name in ("checkpoints", "best")
+    return lambda path: same and path.name in RESUMABLE
+
+
+def _drop_half_written_weights(folder: Path) -> None:
+    """Weights are written file by file; a part of them looks like a model to anybody else."""
+    for child in folder.iterdir():
+        if child.is_dir() and child.name not in RESUMABLE:
+            shutil.rmtree(child, ignore_errors=True)
 
 
 def _fingerprint(run: Run, stage: Stage, runs: Path) -> str:

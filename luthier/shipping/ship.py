@@ -7,7 +7,6 @@ export whose answers differ is deleted and the command says no.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from luthier import model as models
 from luthier.artifacts import TrainSummary, load_examples
 from luthier.chat import Renderer
 from luthier.console import say, size
-from luthier.errors import CheckFailed, LuthierError, RunError
+from luthier.errors import CheckFailed
 from luthier.example import Example
 from luthier.recipe import ModelSection
 from luthier.registry import Registry
@@ -82,12 +81,8 @@ def _whole(folder: Path) -> Iterator[Path]:
     try:
         yield staged
         os.replace(staged, folder)
-    except BaseException as error:
+    except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
-        # The libraries' Rust parts raise bare exceptions that carry the system's words only.
-        full = os.strerror(errno.ENOSPC)
-        if full in str(error) and not isinstance(error, LuthierError):
-            raise RunError(f"{folder}: {full}. Free some space and repeat the command.") from error
         raise
 
 

@@ -1,5 +1,7 @@
-"""The `train:` section of a recipe. Names are Hugging Face's (TrainingArguments, LoraConfig,
-BitsAndBytesConfig); where a default differs from theirs, its docstring says why.
+"""The `train:` section of a recipe.
+
+Names are Hugging Face's (TrainingArguments, LoraConfig, BitsAndBytesConfig); where a default
+differs from theirs, its docstring says why.
 """
 
 from __future__ import annotations
