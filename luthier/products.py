@@ -109,7 +109,7 @@ def add_adapters_in_place(model: Any) -> None:
                 and x.dtype == self.lora_A[name].weight.dtype
             )
             if not plain:
-                return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
+                return super().forward(x, *args, **kwargs)
             base._round()
             a, b = self.lora_A[name].weight, self.lora_B[name].weight
             product: Tensor = _AdaptedProduct.apply(x, base.weight, a, b, self.scaling[name])

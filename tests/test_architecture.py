@@ -19,7 +19,7 @@ ABOVE_THE_STAGES = ("__init__", "__main__", "cli", "pipeline", "look", "predict"
 HEAVY = ("torch", "transformers", "peft", "accelerate", "datasets", "bitsandbytes", "trl")
 OPEN_WEIGHTS = ("model", "packaged", "adapters")
 HEAVY_MODULES = (
-    *OPEN_WEIGHTS, "generate", "scoring", "predict", "chat",
+    *OPEN_WEIGHTS, "generate", "scoring", "predict", "chat", "products",
     "planning.trace",  # subclasses of torch's modes; imported where it is used
 )  # fmt: skip
 MOST_LINES = 550

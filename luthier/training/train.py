@@ -132,7 +132,8 @@ def _loop(trainer: _Trainer, watch: _Watch, stop: Callable[[], bool]) -> None:
             if stop():
                 trainer.save()
                 raise KeyboardInterrupt
-            if state.step % save_every == 0 and not last:
+            # The last step too: writing the final weights may yet fail (a full disk).
+            if state.step % save_every == 0 or last:
                 trainer.save()
 
 

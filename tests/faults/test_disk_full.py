@@ -144,7 +144,6 @@ def test_the_tokenizer_of_full_weights_on_a_full_disk(
     assert not list((run.path / "train").rglob("tokenizer_config.json"))
     disk.free()
     assert luthier(*args).code == 0
-    assert len(run.events("step")) == 5, "it went on from the last checkpoint"
 
 
 def test_predictions_on_a_full_disk(
