@@ -9,11 +9,9 @@ from typing import Any, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from pydantic import ValidationError
 
 from luthier.artifacts import Artifact, DataStats, Evaluation, Plan, TrainSummary
 from luthier.console import duration, size
-from luthier.errors import RunError
 from luthier.reporting import comparison, sections, wording
 from luthier.reporting.history import read_history
 from luthier.reporting.mistakes import MAX_CHARACTERS, read_mistakes
@@ -80,15 +78,7 @@ def _finished(run: Run, stage: Stage, kind: type[A]) -> A | None:
     """The artifact of a finished stage; None before that."""
     if not run.is_done(stage):
         return None
-    try:
-        return kind.load(run)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RunError(
-            f"{run.path / kind.FILE}: '{where}': {first['msg']}. "
-            f"Was it written by another version? Repeat the {stage} stage."
-        ) from None
+    return kind.load(run)
 
 
 def _render(**variables: Any) -> str:

@@ -210,9 +210,7 @@ class _Trainer:
             return "the prompt is trained too"
         if not models.has_plain_cache(self.model):
             return "the model's cache is not a plain one"
-        if train.quantization is not None or train.lora is None:
-            return ""
-        if train.lora.lora_dropout > 0:
+        if train.lora is not None and train.lora.lora_dropout > 0:
             return "dropout draws a mask for every row, its prompt included"
         return ""
 

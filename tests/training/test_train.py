@@ -160,6 +160,36 @@ def _stopping_at(step: int, original: Callable[..., Any]) -> Callable[..., Any]:
     return stepping
 
 
+@pytest.mark.parametrize("quantization", [None, {"load_in_4bit": True}])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_dropout_needs_a_mask_for_every_row(
+    ready_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+    quantization: dict[str, Any] | None,
+    dropout: float,
+) -> None:
+    """One prefix run for the whole batch would give all its rows the same mask."""
+    run = ready_run(
+        train={
+            "max_steps": 1,
+            "quantization": quantization,
+            "lora": {"r": 2, "lora_dropout": dropout},
+        }
+    )
+    prefixes: list[int] = []
+    step = job._Trainer.step
+
+    def noting(self: Any, group: Any) -> Any:
+        prefixes.append(self.prefix)
+        return step(self, group)
+
+    monkeypatch.setattr(job._Trainer, "step", noting)
+    with run.stage("train", "t"):
+        job.train(run)
+
+    assert (prefixes[0] > 0) == (dropout == 0)
+
+
 def test_best_weights_are_the_ones_kept(train_run: Train) -> None:
     # A learning rate that ends far too high: the best validation loss is not the last.
     run, summary = train_run(
