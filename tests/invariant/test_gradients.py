@@ -14,7 +14,8 @@ from luthier.artifacts import Plan, load_examples
 from luthier.chat import Renderer
 from luthier.run import Run
 from luthier.training import batches
-from luthier.training import train as job
+from luthier.training import trainer as job
+from luthier.training.train import _class_smoothing
 
 Gradients = dict[str, torch.Tensor]
 
@@ -27,7 +28,7 @@ def first_step(
     renderer = Renderer(models.open_tokenizer(recipe.model), recipe.train.train_on)
     examples = load_examples(run, "train")
     train = recipe.train.model_copy(update=settings)
-    smoothing = job._class_smoothing(train, recipe.labels, examples, renderer)
+    smoothing = _class_smoothing(train, recipe.labels, examples, renderer)
     items = batches.prepare(examples, renderer, smoothing=smoothing)
     torch.manual_seed(0)
     model = models.open_model(recipe.model, trainable=train.lora is None)
@@ -37,7 +38,7 @@ def first_step(
             # Fresh adapters are zero in B, which would hide the gradient of A.
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.02)
-    trainer = job._Trainer(run, train, Plan.load(run), model, renderer, items, seed=0)
+    trainer = job.Trainer(run, train, Plan.load(run), model, renderer, items, seed=0)
     assert not prefix or trainer.prefix > 8
     trainer.prefix = trainer.prefix if prefix else 0
     loss = trainer.gradients([trainer._collate(plan) for plan in lines])

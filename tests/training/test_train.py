@@ -17,7 +17,8 @@ from luthier import model as models
 from luthier.artifacts import TrainSummary
 from luthier.errors import DataError, TrainingError
 from luthier.run import Run, file_digest
-from luthier.training import train as job
+from luthier.training import trainer as job
+from luthier.training.train import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 Train = Callable[..., tuple[Run, TrainSummary]]
@@ -127,19 +128,19 @@ def test_a_stopped_run_resumes_to_the_same_bytes(
     }  # fmt: skip
     run = ready_run(train=settings)
     with run.stage("train", "t"):
-        job.train(run)
+        train(run)
     digest, seen = weights(run), losses(run)
     validated = [e["metrics"] for e in run.events("validation")]
     (run.path / "events.jsonl").unlink()
 
-    step = job._Trainer.step
-    monkeypatch.setattr(job._Trainer, "step", _stopping_at(4, step))
+    step = job.Trainer.step
+    monkeypatch.setattr(job.Trainer, "step", _stopping_at(4, step))
     with pytest.raises(KeyboardInterrupt), run.stage("train", "t"):
-        job.train(run)
+        train(run)
     assert not run.is_done("train")
-    monkeypatch.setattr(job._Trainer, "step", step)
+    monkeypatch.setattr(job.Trainer, "step", step)
     with run.stage("train", "t", keep=lambda path: path.name in ("checkpoints", "best")):
-        job.train(run)
+        train(run)
 
     assert run.events("resumed")[0]["step"] == 4
     assert weights(run) == digest
@@ -177,15 +178,15 @@ def test_dropout_needs_a_mask_for_every_row(
         }
     )
     prefixes: list[int] = []
-    step = job._Trainer.step
+    step = job.Trainer.step
 
     def noting(self: Any, group: Any) -> Any:
         prefixes.append(self.prefix)
         return step(self, group)
 
-    monkeypatch.setattr(job._Trainer, "step", noting)
+    monkeypatch.setattr(job.Trainer, "step", noting)
     with run.stage("train", "t"):
-        job.train(run)
+        train(run)
 
     assert (prefixes[0] > 0) == (dropout == 0)
 
@@ -218,7 +219,7 @@ def test_nonfinite_steps_are_not_taken_and_name_their_rows(
 ) -> None:
     run = ready_run(train={"num_train_epochs": 2})
     before: dict[str, torch.Tensor] = {}
-    gradients = job._Trainer.gradients
+    gradients = job.Trainer.gradients
 
     def poisoned(self: Any, micro: Any) -> float:
         loss = gradients(self, micro)
@@ -228,9 +229,9 @@ def test_nonfinite_steps_are_not_taken_and_name_their_rows(
             self.parameters[0].grad[0] = float("nan")
         return loss
 
-    monkeypatch.setattr(job._Trainer, "gradients", poisoned)
+    monkeypatch.setattr(job.Trainer, "gradients", poisoned)
     with pytest.raises(TrainingError, match="3 steps in a row") as error, run.stage("train", "t"):
-        job.train(run)
+        train(run)
 
     named = run.events("nonfinite")
     assert [e["step"] for e in named] == [3, 4, 5]
@@ -244,16 +245,16 @@ def test_auto_find_batch_size_keeps_the_mathematics(
 ) -> None:
     settings = {"per_device_train_batch_size": 8, "max_steps": 3, "auto_find_batch_size": True}
     run = ready_run(train=settings)
-    gradients = job._Trainer.gradients
+    gradients = job.Trainer.gradients
 
     def cramped(self: Any, micro: Any) -> float:
         if any(len(batch.items) > 3 for batch in micro):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: not enough memory")
         return gradients(self, micro)
 
-    monkeypatch.setattr(job._Trainer, "gradients", cramped)
+    monkeypatch.setattr(job.Trainer, "gradients", cramped)
     with run.stage("train", "t"):
-        job.train(run)
+        train(run)
 
     assert [(e["size"], e["accumulation"]) for e in run.events("batch_size")] == [(4, 2), (2, 4)]
     assert [e["examples"] for e in run.events("step")] == [8, 8, 8]
@@ -267,9 +268,9 @@ def test_a_row_that_never_fits_is_said_plainly(
     def full(self: Any, micro: Any) -> float:
         raise torch.OutOfMemoryError("no")
 
-    monkeypatch.setattr(job._Trainer, "gradients", full)
+    monkeypatch.setattr(job.Trainer, "gradients", full)
     with pytest.raises(TrainingError, match="not even one row"), run.stage("train", "t"):
-        job.train(run)
+        train(run)
 
 
 def test_a_metric_that_does_not_fit_the_task(ready_run: Callable[..., Run]) -> None:
@@ -280,7 +281,7 @@ def test_a_metric_that_does_not_fit_the_task(ready_run: Callable[..., Run]) -> N
     )
 
     with pytest.raises(DataError, match="metric_for_best_model"), run.stage("train", "t"):
-        job.train(run)
+        train(run)
 
 
 def test_no_pickle_anywhere_in_a_run(train_run: Train) -> None:

@@ -1,0 +1,80 @@
+"""Validation while training: the best weights are kept, and training stops when none come."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from luthier.console import say
+from luthier.errors import DataError
+from luthier.example import Example
+from luthier.training import batches, checkpoint
+from luthier.training.trainer import Trainer
+from luthier.training.validation import validate
+
+
+class Watch:
+    """Validation, best weights and early stopping."""
+
+    def __init__(self, trainer: Trainer, examples: list[Example], labels: list[str]) -> None:
+        self.trainer, self.examples, self.labels = trainer, examples, labels
+        self.items = batches.prepare(examples, trainer.renderer) if examples else []
+        self.metric = trainer.train.metric_for_best_model
+        if self.metric != "loss" and not labels:
+            raise DataError(
+                f"train.metric_for_best_model: {self.metric} needs task.kind: classification; "
+                "use loss."
+            )
+
+    @property
+    def best_folder(self) -> Path:
+        return self.trainer.run.folder("train") / "best"
+
+    def look(self) -> None:
+        """Validate now; keep the weights when they are the best so far."""
+        if not self.items:
+            return
+        trainer, state = self.trainer, self.trainer.progress
+        metrics = validate(
+            trainer.model,
+            self.examples,
+            self.items,
+            trainer.renderer,
+            labels=self.labels,
+            batch_size=trainer.train.per_device_eval_batch_size,
+            device=trainer.device,
+        )
+        trainer.run.event("validation", step=state.step, metrics=metrics)
+        state.history.append({"step": state.step, **metrics})
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        say(f"step {state.step}: validation {shown}")
+        value = metrics[self.metric]
+        gain = math.inf
+        if state.best_metric is not None:
+            gain = state.best_metric - value if self.metric == "loss" else value - state.best_metric
+        if gain > 0:
+            state.best_step, state.best_metric = state.step, value
+            self._keep()
+        improved = gain > trainer.train.early_stopping_threshold
+        state.worse_in_a_row = 0 if improved else state.worse_in_a_row + 1
+        patience = trainer.train.early_stopping_patience
+        state.stopped_early = patience is not None and state.worse_in_a_row >= patience
+
+    def _keep(self) -> None:
+        """Keep the weights of this step, unless they are what training will end with anyway."""
+        if self.trainer.train.load_best_model_at_end:
+            checkpoint.save_weights(
+                self.best_folder, self.trainer.model, self.trainer.progress.step
+            )
+
+    def restore_best(self) -> None:
+        """Put the best weights back into the model."""
+        best = self.trainer.progress.best_step
+        if best != self.trainer.progress.step:
+            weights = checkpoint.load_weights(self.best_folder, best)
+            checkpoint.set_weights(self.trainer.model, weights)
+
+    def forget_best(self) -> None:
+        """Delete the kept copies; the final weights are saved under their own name."""
+        checkpoint.delete(self.best_folder)
+        checkpoint.delete(self.trainer.checkpoints)
