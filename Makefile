@@ -28,8 +28,10 @@ lint: setup
 	$(BIN)/ruff format --check luthier tests benchmarks
 	$(BIN)/mypy
 
+# Side by side with TRL and LLaMA-Factory: `make bench JOBS="a c" BENCH="--repeats 3"`.
 bench: setup
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,trl]'
+	$(BIN)/python benchmarks/training.py $(JOBS) $(BENCH)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

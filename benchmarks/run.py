@@ -1,4 +1,4 @@
-"""`make bench`: run every benchmark in this folder, one after another.
+"""Run every benchmark in this folder, one after another; training and precision take hours.
 
 python benchmarks/run.py
 """

@@ -32,6 +32,7 @@ def attach(model: Any, lora: LoraSection) -> Any:
 
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
+        revision=getattr(model, "base_revision", None),
         r=lora.r,
         lora_alpha=lora.lora_alpha,
         lora_dropout=lora.lora_dropout,

@@ -141,6 +141,12 @@ class Plan(Artifact):
     """Estimated training time; null where there is no basis for an estimate."""
     schedule: list[tuple[int, float]]
     """(optimizer step, learning rate) over the whole run, at most 500 points."""
+    processes: int = 1
+    """That train together; steps and time are those of all."""
+
+    def decided(self, key: str) -> Any:
+        """The value that was decided for a setting; None where it is as the recipe says."""
+        return next((d.value for d in self.decisions if d.key == key), None)
 
 
 # --- train -------------------------------------------------------------------------------------
@@ -168,6 +174,8 @@ class TrainSummary(Artifact):
     peak_bytes: int
     trainable_parameters: int
     total_parameters: int
+    processes: int = 1
+    """That trained together."""
 
 
 # --- evaluate ----------------------------------------------------------------------------------

@@ -66,6 +66,12 @@ Overrides = Annotated[
 RunArg = Annotated[str, typer.Argument(help="Run folder or name.", show_default=False)]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of run folders.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Nproc = Annotated[
+    int | None,
+    typer.Option(
+        "--nproc", min=1, help="Processes that train together on this machine.", show_default=False
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Repeat it even if nothing changed.")]
 InputColumn = Annotated[str | None, typer.Option("--input", help="Its input column.")]
 OutputColumn = Annotated[str | None, typer.Option("--output", help="Its output or label column.")]
@@ -181,18 +187,22 @@ def build(
 def plan(
     recipe: RecipeArg,
     overrides: Overrides = None,
+    nproc: Nproc = None,
     runs: Runs = RUNS,
     force: Force = False,
     as_json: Json = False,
 ) -> Result:
     """Tell memory, time and hazards; train nothing."""
-    from luthier import look, pipeline
+    from luthier import launch, look, pipeline
     from luthier.console import say
     from luthier.recipe import load
 
-    run, happened = pipeline.bring_up_to(
-        load(recipe, overrides or []), "plan", runs=runs, force=force
-    )
+    with launch.processes(nproc) as processes:
+        if processes.rank:
+            return _trained_along(processes)
+        run, happened = pipeline.bring_up_to(
+            load(recipe, overrides or []), "plan", runs=runs, force=force, processes=processes
+        )
     found = look.show_plan(run)
     result = {"run": str(run.path), "stages": happened, "plan": found}
     if any(finding["severity"] == "error" for finding in found["findings"]):
@@ -206,19 +216,23 @@ def plan(
 def train(
     recipe: RecipeArg,
     overrides: Overrides = None,
+    nproc: Nproc = None,
     runs: Runs = RUNS,
     force: Force = False,
     as_json: Json = False,
 ) -> Result:
     """Train; repeat it to resume."""
-    from luthier import pipeline
+    from luthier import launch, pipeline
     from luthier.artifacts import TrainSummary
     from luthier.console import say
     from luthier.recipe import load
 
-    run, happened = pipeline.bring_up_to(
-        load(recipe, overrides or []), "train", runs=runs, force=force
-    )
+    with launch.processes(nproc) as processes:
+        if processes.rank:
+            return _trained_along(processes)
+        run, happened = pipeline.bring_up_to(
+            load(recipe, overrides or []), "train", runs=runs, force=force, processes=processes
+        )
     report = pipeline.write_report(run)
     summary = TrainSummary.load(run)
     say(f"weights: {run.path / summary.weights}\nreport:  {report}")
@@ -226,6 +240,16 @@ def train(
         "run": str(run.path), "stages": happened, "train": summary.model_dump(mode="json"),
         "report": str(report),
     }  # fmt: skip
+
+
+def _trained_along(processes: Any) -> Result:
+    """What a process does that is not the first of those that torchrun or the like started."""
+    from luthier import pipeline
+
+    # The first one prints the result.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    pipeline.follow(processes)
+    return {}
 
 
 @app.command()
@@ -303,18 +327,22 @@ def ship(run: RunArg, runs: Runs = RUNS, force: Force = False, as_json: Json = F
 def run(
     recipe: RecipeArg,
     overrides: Overrides = None,
+    nproc: Nproc = None,
     runs: Runs = RUNS,
     force: Force = False,
     as_json: Json = False,
 ) -> Result:
     """Do all five; skip what is unchanged."""
-    from luthier import look, pipeline
+    from luthier import launch, look, pipeline
     from luthier.console import say
     from luthier.recipe import load
 
-    done, happened = pipeline.bring_up_to(
-        load(recipe, overrides or []), "ship", runs=runs, force=force
-    )
+    with launch.processes(nproc) as processes:
+        if processes.rank:
+            return _trained_along(processes)
+        done, happened = pipeline.bring_up_to(
+            load(recipe, overrides or []), "ship", runs=runs, force=force, processes=processes
+        )
     report = pipeline.write_report(done)
     shown = look.show_run_evaluation(done)
     say(f'\nreport:  {report}\npredict: luthier predict {done.path} "your text"', style="bold")
@@ -405,6 +433,38 @@ def diff(first: RunArg, second: RunArg, runs: Runs = RUNS, as_json: Json = False
     from luthier.run import Run
 
     return look.diff(Run.open(first, runs), Run.open(second, runs))
+
+
+@app.command()
+@_guarded
+def eject(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The script; NAME_trl.py if left out.", show_default=False)
+    ] = None,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> Result:
+    """Write the recipe as a plain script for TRL."""
+    from luthier import eject as writer
+    from luthier import pipeline
+    from luthier.console import say
+    from luthier.recipe import load
+
+    found, _ = pipeline.bring_up_to(load(recipe, overrides or []), "plan", runs=runs)
+    written = writer.eject(found, out or Path(f"{found.name}_trl.py"), runs=runs)
+    for title, said in (
+        ("without a counterpart in TRL", written.missing),
+        ("done in another way there", written.different),
+    ):
+        if said:
+            say(f"{title}:\n" + "\n".join(f"  {sentence}" for sentence in said), style="yellow")
+    say(f"script: {written.script}\nrows:   {', '.join(map(str, written.data))}")
+    return {
+        "script": str(written.script), "data": [str(path) for path in written.data],
+        "missing": written.missing, "different": written.different,
+    }  # fmt: skip
 
 
 @app.command()

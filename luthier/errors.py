@@ -6,6 +6,7 @@
     ├── ModelError              a model that cannot be found, fetched or opened
     ├── RunError                a run folder that is missing, broken, or in use
     ├── TrainingError           training cannot go on (non-finite loss, no trained tokens)
+    │   └── ProcessLost         another process of the same training is gone
     ├── MissingExtra            a feature whose optional packages are not installed
     └── CheckFailed             exit 1: a gate or a check said no
 
@@ -72,6 +73,10 @@ class RunError(LuthierError):
 
 class TrainingError(LuthierError):
     """Training cannot continue without doing harm."""
+
+
+class ProcessLost(TrainingError):
+    """Another process of the same training died or does not answer."""
 
 
 class MissingExtra(LuthierError):

@@ -10,6 +10,8 @@ from transformers import GenerationConfig
 
 from luthier.chat import Renderer
 from luthier.evaluation.config import GenerationSection
+from luthier.out_of_memory import BatchSize
+from luthier.prefix_cache import Prefix, can_share, families
 
 
 def answer(
@@ -24,7 +26,8 @@ def answer(
 ) -> list[str]:
     """Let the model answer each prompt.
 
-    Rows are batched by length and padded on the left. The same call on the same machine gives
+    What many prompts start with (instruction, few-shot examples) is run once. Rows are batched by
+    length and padded on the left, behind what they share. The same call on the same machine gives
     the same answers, sampled ones too; a sampled answer depends on the batch it is in.
 
     Args:
@@ -33,7 +36,7 @@ def answer(
         prompts: token ids up to where the answers start, none empty.
         generation: how to decode.
         seed: of the sampling; the caller's own random numbers are left alone.
-        batch_size: rows generated at a time.
+        batch_size: rows generated at a time; fewer where they do not fit into memory.
         progress: called with the number of rows just answered.
 
     Returns:
@@ -41,16 +44,24 @@ def answer(
     """
     config = _config(renderer, generation)
     answers = [""] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]), reverse=True)
+    everyone = [(0, list(range(len(prompts))))]
+    groups = families(prompts, [1] * len(prompts)) if can_share(model) else everyone
+    size = BatchSize(batch_size)
     devices = [model.device] if model.device.type != "cpu" else []
     with torch.random.fork_rng(devices, device_type=model.device.type), torch.inference_mode():
         torch.manual_seed(seed)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            for row, text in zip(rows, _batch(model, renderer, prompts, rows, config), strict=True):
-                answers[row] = text
-            if progress is not None:
-                progress(len(rows))
+        for shared, members in groups:
+            prefix = Prefix(model, prompts[members[0]][:shared]) if shared else None
+
+            def run(rows: Sequence[int], prefix: Prefix | None = prefix) -> list[str]:
+                return _batch(model, renderer, [prompts[row] for row in rows], config, prefix)
+
+            order = sorted(members, key=lambda row: len(prompts[row]), reverse=True)
+            for rows, texts in size.run(order, run):
+                for row, text in zip(rows, texts, strict=True):
+                    answers[row] = text
+                if progress is not None:
+                    progress(len(rows))
     return answers
 
 
@@ -58,18 +69,22 @@ def _batch(
     model: Any,
     renderer: Renderer,
     prompts: Sequence[Sequence[int]],
-    rows: Sequence[int],
     config: GenerationConfig,
+    prefix: Prefix | None,
 ) -> list[str]:
-    width = max(len(prompts[row]) for row in rows)
-    pads = [width - len(prompts[row]) for row in rows]
-    ids = [[renderer.pad_id] * pad + [*prompts[row]] for pad, row in zip(pads, rows, strict=True)]
-    mask = [[0] * pad + [1] * (width - pad) for pad in pads]
-    # `generate` derives the position ids from the mask, so pads take no positions.
+    width, start = max(map(len, prompts)), prefix.ids if prefix else []
+    ids, mask = [], []
+    for prompt in prompts:
+        pads, rest = width - len(prompt), prompt[len(start) :]
+        ids.append([*start, *[renderer.pad_id] * pads, *rest])
+        mask.append([1] * len(start) + [0] * pads + [1] * len(rest))
+    # `generate` leaves out what the cache holds, and derives the position ids from the mask, so
+    # pads take no positions.
     produced = model.generate(
         input_ids=torch.tensor(ids, device=model.device),
         attention_mask=torch.tensor(mask, device=model.device),
         generation_config=config,
+        past_key_values=prefix.copies(len(prompts)) if prefix else None,
     )
     texts: list[str] = renderer.tokenizer.batch_decode(
         produced[:, width:], skip_special_tokens=True, clean_up_tokenization_spaces=False

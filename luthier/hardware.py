@@ -214,14 +214,16 @@ def keeps_freed_memory(environment: Mapping[str, str]) -> bool:
 def _memory_limit(folder: Path) -> tuple[int | None, int]:
     """(limit, bytes in use that cannot be given back) of one control group."""
     limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
-    cache = "inactive_file"
+    cache = ("inactive_file", "active_file")
     if limit is None and used is None:
         limit = _number(folder / "memory.limit_in_bytes")
         used = _number(folder / "memory.usage_in_bytes")
-        cache = "total_inactive_file"
+        cache = ("total_inactive_file", "total_active_file")
     if limit is None or limit >= _UNLIMITED:
         return None, 0
-    return limit, max((used or 0) - _stat(folder / "memory.stat", cache), 0)
+    # As in MemAvailable, pages of files are there for the taking: the kernel drops them first.
+    cached = sum(_stat(folder / "memory.stat", key) for key in cache)
+    return limit, max((used or 0) - cached, 0)
 
 
 def _cpu_quota(folder: Path) -> float | None:

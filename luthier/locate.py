@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,6 +103,30 @@ def published_name(section: ModelSection) -> str:
     return (alias and alias.hub) or section.name
 
 
+def name_for_others(section: ModelSection, folder: Path, runs: Path) -> str:
+    """What `from_pretrained` of any other program opens the model by.
+
+    The packaged model is known by the hub id of its original: no other name for it works on
+    another machine. The model of a run that trained an adapter lies in no folder and keeps its
+    name, which only luthier understands.
+
+    Args:
+        section: the recipe's model.
+        folder: where `locate` found it.
+        runs: where `run:NAME` is looked up.
+
+    Returns:
+        A hub id, an absolute folder, or `run:NAME`.
+    """
+    name = section.name
+    if name in ALIASES:
+        return ALIASES[name].hub or packaged.ORIGINAL
+    if name.startswith(RUN_PREFIX):
+        trained = TrainSummary.load(Run.open(name.removeprefix(RUN_PREFIX), runs))
+        return os.path.abspath(folder) if trained.kind == "full" else name
+    return os.path.abspath(folder) if Path(name).expanduser().exists() else name
+
+
 def _folder(section: ModelSection, runs: Path, part: Part) -> Path:
     name = section.name
     if name.startswith(RUN_PREFIX):
@@ -146,14 +171,47 @@ def _snapshot(hub: str, section: ModelSection, part: Part) -> Path:
         "allow_patterns": [*_FILES[part], *(["*.py"] if section.trust_remote_code else [])],
         "ignore_patterns": ["*/*"],
     }
+    pinned = re.fullmatch(r"[0-9a-f]{40}", section.revision or "")
     with _hub_explained(hub, section.revision):
-        if part == "weights":
-            try:
-                snapshot_download(hub, local_files_only=True, **options)
-            except LocalEntryNotFoundError:
-                say(f"{hub}: fetching from the hub; this happens once")
+        try:
+            here = Path(snapshot_download(hub, local_files_only=True, **options))
+        except LocalEntryNotFoundError:
+            here = None
+        # A commit that is here never changes; of a branch the newest is wanted.
+        if not (pinned and here) and (trouble := _trouble(hub, section.revision)):
+            if here is None:
+                raise trouble
+            return here
+        if here is None and part == "weights":
+            say(f"{hub}: fetching from the hub; this happens once")
         with _hub_bars(shown=console.is_terminal):
             return Path(snapshot_download(hub, **options))
+
+
+def _trouble(hub: str, revision: str | None) -> Exception | None:
+    """Ask the hub once; why it gave no answer, None where it gave any.
+
+    `snapshot_download` waits for its first answer without limit, and for a commit repeats a
+    request that failed five times over 23 s; no setting shortens either (huggingface_hub 2.4,
+    `HfApi.model_info`, `http_backoff`). This waits HF_HUB_ETAG_TIMEOUT (10 s), the time that
+    huggingface_hub itself gives the hub to answer for a file.
+    """
+    from huggingface_hub import HfApi, constants, errors
+
+    try:
+        HfApi().model_info(hub, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled):
+        return None  # an answer that `snapshot_download` gets, too, and knows how to take
+    except _transport_errors() as error:
+        return error
+    return None
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """What is raised where no answer comes, whichever HTTP library the hub's client is built on."""
+    from huggingface_hub import errors
+
+    return getattr(errors, "HTTPError", OSError), OSError
 
 
 @contextlib.contextmanager
@@ -172,8 +230,6 @@ def _hub_bars(*, shown: bool) -> Iterator[None]:
 def _hub_explained(hub: str, revision: str | None) -> Iterator[None]:
     from huggingface_hub import errors
 
-    # Of whichever HTTP library the hub's client is built on.
-    transport: type[Exception] = getattr(errors, "HTTPError", OSError)
     hubs = [alias.hub for alias in ALIASES.values() if alias.hub]
     try:
         yield
@@ -194,7 +250,7 @@ def _hub_explained(hub: str, revision: str | None) -> Iterator[None]:
             f"model: '{hub}' is neither an alias nor a folder nor a hub id."
             f"{nearest(hub, [*ALIASES, *hubs])} Aliases: {', '.join(ALIASES)}."
         ) from None
-    except (transport, OSError) as error:
+    except _transport_errors() as error:
         if isinstance(error, OSError) and error.errno is not None and error.filename:
             reason = f"{error.filename}: {error.strerror}"
         else:

@@ -135,12 +135,20 @@ def show_plan(run: Run) -> dict[str, Any]:
         ["part", "bytes", "how"],
         [[p.part, size(p.bytes), p.how] for p in plan.memory],
     )
-    rows = [[d.key, str(d.value), d.why] for d in plan.decisions]
+    unknown = "not known yet"
+    rows = [[d.key, unknown if d.value is None else str(d.value), d.why] for d in plan.decisions]
     table("decided for you", ["key", "value", "why"], rows)
     took = "" if plan.seconds is None else f", about {duration(plan.seconds)}"
+    if plan.train_rows:
+        work = (
+            f"{plan.total_steps:,} optimizer steps over {plan.train_rows:,} rows, "
+            f"{plan.tokens_per_epoch:,} tokens an epoch"
+        )
+    else:
+        steps = f"{plan.total_steps:,} optimizer steps over " if plan.total_steps else ""
+        work = f"{steps}rows {unknown}"
     say(
-        f"{plan.total_steps:,} optimizer steps over {plan.train_rows:,} rows, "
-        f"{plan.tokens_per_epoch:,} tokens an epoch, precision {plan.precision}, "
+        f"{work}, precision {plan.precision}, "
         f"{plan.trainable_parameters:,} of {plan.total_parameters:,} parameters{took}"
     )
     show_findings(plan)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from luthier import adapters
 from luthier.artifacts import Plan, TrainSummary
 from luthier.console import say
 from luthier.errors import MissingExtra, ModelError, RunError
+from luthier.fused import fuse
 from luthier.locate import (
     ALIASES,
     RUN_PREFIX,
@@ -27,7 +29,7 @@ from luthier.locate import (
     first_line,
     hushed,
     locate,
-    published_name,
+    name_for_others,
 )
 from luthier.products import FrozenLinear, add_adapters_in_place
 from luthier.recipe import ModelSection
@@ -36,9 +38,9 @@ from luthier.tokenizer import open_tokenizer
 from luthier.training.config import LoraSection, QuantizationSection
 
 __all__ = [
-    "ALIASES", "Precision", "attach_adapter", "autocast", "checkpoint_activations",
+    "ALIASES", "Precision", "attach_adapter", "autocast", "checkpoint_activations", "decoder",
     "has_plain_cache", "hidden_states", "lm_head", "logits", "merge", "open_config", "open_model",
-    "open_tokenizer", "save_adapter", "save_full", "trained_model",
+    "open_tokenizer", "save_adapter", "save_full", "save_tokenizer", "trained_model",
 ]  # fmt: skip
 
 Precision = Literal["float32", "frozen_bf16", "bf16_autocast", "fp16_autocast"]
@@ -90,18 +92,21 @@ def open_model(
         ModelError: the model cannot be found, fetched, verified or opened.
     """
     if section.name.startswith(RUN_PREFIX):
+        folder = locate(section, runs, "config")
         model = _open_run_as_base(section, runs, quantization, attn_implementation)
     else:
         folder = locate(section, runs, "weights")
         model = _load(section, folder, quantization, attn_implementation)
-    model.name_or_path = published_name(section)
+    model.name_or_path = name_for_others(section, folder, runs)
+    model.base_revision = section.revision
     if not (trainable and adapter is None and quantization is None):
         model.requires_grad_(False)
     if precision == "frozen_bf16":
         _compute_frozen_products_in_bf16(model)
+    fuse(model)
     if adapter is not None:
         model = adapters.load(model, adapter, trainable=trainable)
-        if precision == "frozen_bf16":
+        if precision in ("float32", "frozen_bf16"):
             add_adapters_in_place(model)
     return model.eval()
 
@@ -171,7 +176,6 @@ def _open_run_as_base(
     quantization: QuantizationSection | None,
     attn_implementation: str,
 ) -> Any:
-    locate(section, runs, "config")
     run = Run.open(section.name.removeprefix(RUN_PREFIX), runs)
     model = merge(run, runs=runs, attn_implementation=attn_implementation).requires_grad_(True)
     if quantization is None:
@@ -319,7 +323,7 @@ def attach_adapter(model: Any, lora: LoraSection, precision: Precision = "float3
     if precision == "frozen_bf16":
         _compute_frozen_products_in_bf16(model)
     adapted = adapters.attach(model, lora)
-    if precision == "frozen_bf16":
+    if precision in ("float32", "frozen_bf16"):
         add_adapters_in_place(adapted)
     return adapted
 
@@ -364,8 +368,13 @@ def hidden_states(model: Any, **inputs: Any) -> Tensor:
         What the LM head would be given: (batch, seq, hidden).
     """
     inputs.setdefault("use_cache", inputs.get("past_key_values") is not None)
-    states: Tensor = _plain(model).get_decoder()(**inputs).last_hidden_state
+    states: Tensor = decoder(model)(**inputs).last_hidden_state
     return states
+
+
+def decoder(model: Any) -> Any:
+    """The model without its LM head, and without what peft wraps around it."""
+    return _plain(model).get_decoder()
 
 
 def lm_head(model: Any) -> Tensor:
@@ -444,12 +453,32 @@ def save_full(model: Any, tokenizer: Any, folder: Path) -> None:
     Raises:
         RunError: the disk is full or the folder cannot be written.
     """
+    with _written(folder, "model"):
+        model.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write a tokenizer with its chat template, as transformers reads it.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written.
+    """
+    with _written(folder, "tokenizer"):
+        tokenizer.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _written(folder: Path, what: str) -> Iterator[None]:
+    """Make a folder, and turn what the libraries raise over writing there into a `RunError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    except (OSError, SafetensorError) as error:
+        yield
+    except Exception as error:
+        # tokenizers, written in Rust, raises bare exceptions.
+        if not isinstance(error, (OSError, SafetensorError)) and type(error) is not Exception:
+            raise
         raise RunError(
-            f"{folder}: the model cannot be written: {first_line(error)}. Free some space or "
+            f"{folder}: the {what} cannot be written: {first_line(error)}. Free some space or "
             "choose another folder with --runs."
         ) from error

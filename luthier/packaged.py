@@ -38,6 +38,8 @@ from luthier.errors import ModelError
 from luthier.run import file_digest
 
 NAME = "smollm2-135m-instruct"
+ORIGINAL = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""Hub id of the weights that the packaged ones are a copy of, rounded to 4 bits."""
 MANIFEST = "installed.json"
 _LAYOUT = 1
 """Raised when what an installed folder holds changes; folders of another layout are made anew."""

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from luthier import __version__, look
-from luthier.artifacts import Plan
+from luthier.artifacts import Plan, TrainSummary
 from luthier.console import duration, say
-from luthier.errors import CheckFailed, ModelError
+from luthier.errors import CheckFailed, ModelError, RunError
 from luthier.hardware import choose_precision, describe
+from luthier.launch import ALONE, Processes
 from luthier.recipe import Loaded
 from luthier.run import RUNS, STAGES, Run, Stage, file_digest, fingerprint
 
@@ -32,7 +33,12 @@ RESUMABLE = ("checkpoints", "best")
 
 
 def bring_up_to(
-    loaded: Loaded, last: Stage, *, runs: Path = RUNS, force: bool = False
+    loaded: Loaded,
+    last: Stage,
+    *,
+    runs: Path = RUNS,
+    force: bool = False,
+    processes: Processes = ALONE,
 ) -> tuple[Run, dict[Stage, str]]:
     """Run the stages up to `last`, skipping those that are done and unchanged.
 
@@ -41,6 +47,7 @@ def bring_up_to(
         last: the stage to end with.
         runs: where run folders are kept.
         force: repeat `last` even if nothing changed.
+        processes: those that train together; this one does all else.
 
     Returns:
         The run, and what happened to each stage: `done` or `unchanged`.
@@ -55,7 +62,9 @@ def bring_up_to(
     with run.lock():
         for stage in STAGES[: STAGES.index(last) + 1]:
             try:
-                happened[stage] = _bring(run, stage, runs, force=force and stage == last)
+                happened[stage] = _bring(
+                    run, stage, runs, force=force and stage == last, processes=processes
+                )
             except ModelError as error:
                 if (stage, last) != ("data", "plan"):
                     raise
@@ -90,18 +99,36 @@ def write_report(run: Run) -> Path:
     return path
 
 
-def _bring(run: Run, stage: Stage, runs: Path, *, force: bool) -> str:
-    """Run one stage unless it is done and unchanged."""
-    mark = _fingerprint(run, stage, runs)
-    if not force and run.is_fresh(stage, mark) and (stage != "plan" or _fits_here(run, runs)):
-        say(f"{stage}: unchanged", style="dim")
-        return "unchanged"
+def follow(processes: Processes) -> None:
+    """Be one of the other processes that torchrun or the like started: train along.
+
+    Raises:
+        ProcessLost: process 0 is gone.
+    """
+    processes.follow(_job("train"))
+
+
+def _job(stage: Stage) -> Callable[..., Any]:
     module, name = JOBS[stage]
     job: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return job
+
+
+def _bring(run: Run, stage: Stage, runs: Path, *, force: bool, processes: Processes = ALONE) -> str:
+    """Run one stage unless it is done and unchanged."""
+    mark = _fingerprint(run, stage, runs)
+    if not force and _stands(run, stage, mark, runs, processes):
+        say(f"{stage}: unchanged{_trained_otherwise(run, stage, processes)}", style="dim")
+        return "unchanged"
     keep = _resumable(run, mark) if stage == "train" else None
     with run.stage(stage, mark, keep) as folder:
         try:
-            job(run, runs=runs)
+            if stage == "train":
+                processes.run(lambda: _job(stage), run, runs)
+            elif stage == "plan":
+                _job(stage)(run, runs=runs, processes=processes)
+            else:
+                _job(stage)(run, runs=runs)
         except BaseException:
             if stage == "train":
                 _drop_half_written_weights(folder)
@@ -124,17 +151,44 @@ def _tell(run: Run, stage: Stage, happened: str) -> None:
             raise CheckFailed(f"the plan of {run.name} says no:\n{said}")
 
 
-def _fits_here(run: Run, runs: Path) -> bool:
-    """Whether a plan was made for this machine, where training is still to come.
+def _trained_otherwise(run: Run, stage: Stage, processes: Processes) -> str:
+    if stage != "train" or processes.size == 1:
+        return ""
+    before = TrainSummary.load(run).processes
+    if before == processes.size:
+        return ""
+    return f" (trained by {before} of them; --force trains it again by {processes.size})"
 
-    Planned on a node without a GPU, trained on one with: the plan is made again. A run that is
-    trained stays what it is wherever it is looked at, and torch need not be imported.
+
+def _stands(run: Run, stage: Stage, mark: str, runs: Path, processes: Processes) -> bool:
+    """Whether a stage need not be repeated.
+
+    A plan is for a machine and a number of processes. Planned on a node without a GPU, trained on
+    one with: it is made again. A run that is trained stays what it is wherever it is looked at:
+    elsewhere, and for more processes, its plan is not made again, since another device or precision
+    would have it trained again.
     """
-    if run.is_done("data") and run.is_fresh("train", _fingerprint(run, "train", runs)):
-        return True
+    fresh = run.is_fresh(stage, mark)
+    if stage != "plan":
+        return fresh
+    trained = _is_trained(run, runs)
+    if fresh == trained:  # both: torch need not be imported; neither: there is nothing to keep
+        return fresh
     plan, hardware = Plan.load(run), describe(run.path)
     precision, _ = choose_precision(run.recipe.train, hardware)
-    return (plan.device, plan.precision) == (hardware.device, precision)
+    here = (hardware.device, precision, processes.size)
+    made_here = (plan.device, plan.precision, plan.processes) == here
+    return made_here if fresh else not made_here
+
+
+def _is_trained(run: Run, runs: Path) -> bool:
+    """Whether the run is trained as its recipe and its plan say."""
+    if not (run.is_done("data") and run.is_done("plan")):
+        return False
+    try:
+        return run.is_fresh("train", _fingerprint(run, "train", runs))
+    except RunError:  # the plan cannot be read
+        return False
 
 
 def _resumable(run: Run, mark: str) -> Callable[[Path], bool]:
@@ -165,8 +219,7 @@ def _fingerprint(run: Run, stage: Stage, runs: Path) -> str:
         )
     if stage == "plan":
         built = run.digest("data") if run.is_done("data") else None
-        # Not of `evaluate` and `ship`: a plan made again would have the run trained again.
-        planned = [recipe[k] for k in ("task", "data", "train", "seed")]
+        planned = [recipe[k] for k in ("task", "data", "train", "evaluate", "seed")]
         return fingerprint(__version__, planned, model, built)
     data = run.digest("data")
     if stage == "train":

@@ -20,7 +20,7 @@ from luthier.console import progress, say
 from luthier.data.mapping import mapped
 from luthier.data.rows import Reject, Row, Table, missing_column
 from luthier.data.sources import SUFFIXES, open_file, require_file
-from luthier.data.template import MissingField, Template, as_text, load_template
+from luthier.data.template import BuiltTemplates, MissingField, Template, as_text
 from luthier.data.textfile import refuse_other_encodings
 from luthier.errors import DataError, LuthierError
 from luthier.example import Message
@@ -172,15 +172,13 @@ def load(run: str | Path | Run, *, runs: Path = RUNS) -> Predictor:
     if recipe.task.kind == "text":
         raise LuthierError(f"{run.path} was trained on plain text; it has no question to answer.")
     calibration = Evaluation.load(run).calibration if run.is_done("evaluate") else None
-    template = None
-    if recipe.task.kind != "chat":
-        template = load_template(recipe.data.templates[0], run.data_root)
+    templates = BuiltTemplates.load(run).templates
     model, tokenizer = models.trained_model(run)
     return Predictor(
         run=run,
         model=model,
         renderer=Renderer(tokenizer, recipe.train.train_on),
-        template=template,
+        template=templates[0] if templates else None,
         labels=recipe.labels,
         temperature=calibration.temperature if calibration else 1.0,
     )

@@ -81,6 +81,8 @@ class TaskSection(Section):
     """What the model is to do."""
 
     kind: Literal["classification", "generation", "chat", "text"]
+    """An answer out of `labels`; an answer in free text; the answers of a conversation; or plain
+    text without a question."""
     labels: Annotated[list[Label], AfterValidator(_distinct)] | None = None
     """The closed set of answers (classification)."""
     positive: Label | None = None
@@ -106,11 +108,17 @@ class Recipe(Section):
     model: Annotated[
         ModelSection, BeforeValidator(lambda v: {"name": v} if isinstance(v, str) else v)
     ]
+    """The model to start from: its name alone, or a section."""
     task: TaskSection
+    """What is learned."""
     data: DataConfig
+    """The rows, and what becomes of them."""
     train: TrainConfig = TrainConfig()
+    """How the weights are changed; the names are Hugging Face's."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """What the result is held against, and by which measures."""
     ship: ShipConfig = ShipConfig()
+    """In which forms the result leaves."""
     seed: int = Field(default=42, ge=0, lt=2**31)
     """Fixes the splits, the order of the batches, the adapter's first values and all noise."""
 

@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from luthier.as_written import json_text
 from luthier.console import progress, say
 from luthier.errors import DataError, RunError
 from luthier.run import atomic_write
@@ -78,7 +79,7 @@ def write_rows(
 
     def watched() -> Iterator[Item]:
         for item in items:
-            digest.update(json.dumps(key(item), default=str).encode() + b"\n")
+            digest.update(json_text(key(item)).encode() + b"\n")
             yield item
 
     left = watched()
@@ -152,15 +153,15 @@ def csv_text(rows: Rows, columns: Sequence[str], *, header: bool) -> str:
 
 
 def jsonl_text(rows: Rows) -> str:
-    """Rows as JSON lines."""
-    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+    """Rows as JSON lines; numbers are spelt as they came."""
+    return "".join(json_text(row) + "\n" for row in rows)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, (bool, list, dict)):
-        return json.dumps(value, ensure_ascii=False, default=str)
+        return json_text(value)
     return str(value)
 
 

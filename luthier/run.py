@@ -40,6 +40,10 @@ Stage = Literal["data", "plan", "train", "evaluate", "ship"]
 STAGES: tuple[Stage, ...] = ("data", "plan", "train", "evaluate", "ship")
 STAGED = ".part"
 """How the names of unfinished files end."""
+_OF_STEPS = (
+    "step", "validation", "checkpoint", "nonfinite", "overflow", "left_out", "memory",
+)  # fmt: skip
+"""Events with the optimizer step they belong to."""
 RUNS = Path("runs")
 """Where runs are kept, relative to the working directory, unless `--runs` says otherwise."""
 
@@ -160,14 +164,21 @@ class Run:
     ) -> Iterator[Path]:
         """Run a stage: empty its folder, hand it out, and record its files when it succeeds.
 
+        Later stages are forgotten where the outcome differs from the last one, so repeating a
+        stage costs nothing when it changes nothing. A plan never forgets them: what training
+        takes from a plan is part of training's own fingerprint.
+
         Args:
             stage: which one.
             fingerprint: what its outputs depend on.
             keep: files of an unfinished attempt to keep, e.g. checkpoints to resume from.
         """
-        manifest = self._manifest()
-        for later in STAGES[STAGES.index(stage) :]:
-            manifest.pop(later, None)
+        manifest, attempts = self._manifest(), self._attempts()
+        entry = manifest.pop(stage, None)
+        # An attempt that was cut short hands on what it was to be compared with.
+        before = _outcome(entry["files"]) if entry else attempts.get(stage, {}).get("before")
+        attempts[stage] = {"fingerprint": fingerprint, "before": before}
+        self.write_json("started.json", attempts)
         self.write_json("manifest.json", manifest)
         folder = self.folder(stage)
         with _explained(folder):
@@ -175,7 +186,6 @@ class Run:
                 if keep is None or not keep(child):
                     real_folder = child.is_dir() and not child.is_symlink()
                     shutil.rmtree(child) if real_folder else child.unlink()
-        self.write_json("started.json", {"stage": stage, "fingerprint": fingerprint})
         started = time.time()
         self.event("stage_started", stage=stage)
         with _explained(folder, every=False):
@@ -192,21 +202,23 @@ class Run:
                 if path.is_file()
             },
         }
+        if stage != "plan" and _outcome(manifest[stage]["files"]) != before:
+            for later in STAGES[STAGES.index(stage) + 1 :]:
+                manifest.pop(later, None)
         self.write_json("manifest.json", manifest)
+        del attempts[stage]
+        self.write_json("started.json", attempts)
         self.event("stage_finished", stage=stage, seconds=round(time.time() - started, 3))
 
     def started_as(self, stage: Stage) -> str | None:
-        """Fingerprint of the last attempt, if it was at this stage; it may not have finished."""
-        if not (self.path / "started.json").is_file():
-            return None
-        started = self.read_json("started.json")
-        return str(started["fingerprint"]) if started["stage"] == stage else None
+        """Fingerprint of the last attempt at a stage, if it was cut short."""
+        attempt = self._attempts().get(stage)
+        return str(attempt["fingerprint"]) if attempt else None
 
     def digest(self, stage: Stage) -> str:
         """A hash over the outputs of a finished stage; what later stages depend on."""
         self.require(stage)
-        files = self._manifest()[stage]["files"]
-        return _digest(json.dumps({n: r["sha256"] for n, r in files.items()}).encode())
+        return _outcome(self._manifest()[stage]["files"])
 
     def seconds(self, stage: Stage) -> float:
         """How long a finished stage took."""
@@ -217,6 +229,13 @@ class Run:
             return {}
         manifest: dict[str, Any] = self.read_json("manifest.json")
         return manifest
+
+    def _attempts(self) -> dict[str, Any]:
+        """Stages that were started and not finished."""
+        if not (self.path / "started.json").is_file():
+            return {}
+        attempts: dict[str, Any] = self.read_json("started.json")
+        return attempts
 
     # --- files ----------------------------------------------------------------------------
 
@@ -276,8 +295,7 @@ class Run:
         """Forget steps and validations beyond a checkpoint that training goes back to."""
         kept = [
             e for e in self.events()
-            if e.get("event") not in ("step", "validation", "checkpoint", "nonfinite")
-            or e.get("step", 0) <= step
+            if e.get("event") not in _OF_STEPS or e.get("step", 0) <= step
         ]  # fmt: skip
         self.write_text("events.jsonl", "".join(json.dumps(e) + "\n" for e in kept))
 
@@ -311,10 +329,16 @@ class RunLock:
             raise RunError(
                 f"{self.path.parent} is in use by {owner}. Wait for it, or stop it."
             ) from None
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self._file.flush()
+        try:
+            with _explained(self.path):
+                self._file.seek(0)
+                self._file.truncate()
+                self._file.write(f"process {os.getpid()} on {socket.gethostname()}")
+                self._file.flush()
+        except RunError:
+            with contextlib.suppress(OSError):  # what is still buffered does not fit either
+                self._file.close()
+            raise
         return self
 
     def __exit__(
@@ -398,6 +422,11 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _outcome(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """A hash over names and contents of a stage's files, as the manifest records them."""
+    return _digest(json.dumps({name: file["sha256"] for name, file in files.items()}).encode())
 
 
 def _digest(data: bytes) -> str:

@@ -18,25 +18,21 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from luthier import model as models
 from luthier.chat import Rendered, Renderer
 from luthier.errors import ModelError
 from luthier.example import Message
-from luthier.model import has_plain_cache
+from luthier.out_of_memory import BatchSize, announce
+from luthier.prefix_cache import Prefix, attention_mask, can_share, families
 
 LOGITS_BYTES = 2**28
 """Most float32 logits held at once; a batch is made smaller rather than exceed it."""
-SHORTEST_PREFIX = 8
-"""Tokens below which a shared prefix is not worth a pass of its own."""
-WORTH_A_PREFIX = 256
-"""Tokens that a further shared prefix must save, over its own length, to be run by itself."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,6 +45,7 @@ def label_scores(
     batch_size: int = 16,
     *,
     progress: Callable[[int], Any] | None = None,
+    smaller: Callable[[int], Any] = announce,
 ) -> Floats:
     """Score every label as the answer to every prompt.
 
@@ -64,6 +61,7 @@ def label_scores(
         labels: the closed label set, distinct.
         batch_size: rows scored at a time.
         progress: called with the number of rows just scored.
+        smaller: called with the new number of rows where batches do not fit into memory.
 
     Returns:
         (prompts, labels) float64 log-likelihoods in nats, rows in input order.
@@ -73,10 +71,11 @@ def label_scores(
     """
     ids = [renderer.prompt(messages) for messages in prompts]
     scores = np.empty((len(ids), len(labels)))
+    size = BatchSize(batch_size, smaller)
     for answers, rows in _by_tokenization(renderer, prompts, labels).items():
         trie = _Trie.of(answers, renderer.stop_id, labels)
         asked = [ids[row] for row in rows]
-        for members, edges in _edge_scores(model, asked, trie, renderer.pad_id, batch_size):
+        for members, edges in _edge_scores(model, asked, trie, renderer.pad_id, size):
             scores[[rows[m] for m in members]] = edges @ trie.paths.T
             if progress is not None:
                 progress(len(members))
@@ -117,7 +116,8 @@ def answer_scores(
     # The logits that predict a token stand one position before it; the last token predicts none.
     inputs = [rows[i].input_ids[: targets[i][-1]] for i in scored]
     keep = [len(ids) + 1 - targets[i][0] for i, ids in zip(scored, inputs, strict=True)]
-    for members, logits in _logits(model, inputs, keep, renderer.pad_id, batch_size):
+    size = BatchSize(batch_size)
+    for members, logits in _logits(model, inputs, keep, renderer.pad_id, size):
         for member, row_logits in zip(members, logits, strict=True):
             row, width, end = scored[member], len(row_logits), targets[scored[member]][-1]
             at = torch.tensor(targets[row], device=row_logits.device)
@@ -218,11 +218,11 @@ def _by_tokenization(
 
 
 def _edge_scores(
-    model: Any, asked: list[list[int]], trie: _Trie, pad_id: int, batch_size: int
-) -> Iterator[tuple[list[int], Floats]]:
+    model: Any, asked: list[list[int]], trie: _Trie, pad_id: int, size: BatchSize
+) -> Iterator[tuple[Sequence[int], Floats]]:
     """Yield (rows, log-probabilities (rows, edges) of the trie's edges)."""
-    if _sees_trees(model):
-        for rows, logits in _logits(model, asked, [1] * len(asked), pad_id, batch_size, trie):
+    if can_share(model):
+        for rows, logits in _logits(model, asked, [1] * len(asked), pad_id, size, trie):
             yield rows, _at_edges(torch.stack(logits), trie.edges)
         return
     # Without tree attention each branch is run by itself, behind the whole prompt.
@@ -234,7 +234,7 @@ def _edge_scores(
         edges = [(nodes.index(trie.edges[e][0]), trie.edges[e][1]) for e in here]
         longer = [ids + tail for ids in asked]
         keep = [len(nodes)] * len(asked)
-        for rows, logits in _logits(model, longer, keep, pad_id, batch_size):
+        for rows, logits in _logits(model, longer, keep, pad_id, size):
             found[np.ix_(rows, here)] = _at_edges(torch.stack(logits), edges)
     yield list(range(len(asked))), found
 
@@ -258,9 +258,9 @@ def _logits(
     inputs: Sequence[Sequence[int]],
     keep: Sequence[int],
     pad_id: int,
-    batch_size: int,
+    size: BatchSize,
     trie: _Trie | None = None,
-) -> Iterator[tuple[list[int], list[torch.Tensor]]]:
+) -> Iterator[tuple[Sequence[int], list[torch.Tensor]]]:
     """Run all inputs, batched by length.
 
     Args:
@@ -268,26 +268,28 @@ def _logits(
         inputs: token ids of each row.
         keep: how many of a row's last positions need logits.
         pad_id: fills up shorter rows.
-        batch_size: rows a batch, at most.
+        size: rows a batch, at most; fewer where they do not fit into memory.
         trie: further nodes behind every row; their logits follow those of the row.
 
     Yields:
         rows, and for each of them (keep + nodes, vocabulary) logits.
     """
-    trees = _sees_trees(model)
+    trees = can_share(model)
     nodes = len(trie.tokens) if trie else 0
-    families = _families(inputs, keep) if trees else [(0, list(range(len(inputs))))]
-    for shared, members in families:
-        cache = _run_prefix(model, inputs[members[0]][:shared]) if shared else None
-        for rows in _batches(members, inputs, keep, nodes, batch_size, model.config):
+    groups = families(inputs, keep) if trees else [(0, list(range(len(inputs))))]
+    for shared, members in groups:
+        prefix = Prefix(model, inputs[members[0]][:shared]) if shared else None
+
+        def run(rows: Sequence[int], shared: int = shared, prefix: Any = prefix) -> Any:
             suffixes = [inputs[row][shared:] for row in rows]
             kept = [keep[row] for row in rows]
             with torch.inference_mode():
                 if trees:
-                    logits = _run_trees(model, suffixes, kept, pad_id, trie, cache, shared)
-                else:
-                    logits = _run_plain(model, suffixes, kept, pad_id)
-            yield rows, logits
+                    return _run_trees(model, suffixes, kept, pad_id, trie, prefix)
+                return _run_plain(model, suffixes, kept, pad_id)
+
+        for rows in _batches(members, inputs, keep, nodes, size, model.config):
+            yield from size.run(rows, run)
 
 
 def _batches(
@@ -295,7 +297,7 @@ def _batches(
     inputs: Sequence[Sequence[int]],
     keep: Sequence[int],
     nodes: int,
-    batch_size: int,
+    size: BatchSize,
     config: Any,
 ) -> Iterator[list[int]]:
     """Rows of similar length together, the longest first: what does not fit fails at once."""
@@ -305,7 +307,7 @@ def _batches(
     for row in sorted(members, key=lambda r: len(inputs[r]), reverse=True):
         most = max(most, keep[row] + nodes)
         if batch and (
-            len(batch) == batch_size or (len(batch) + 1) * most * row_bytes > LOGITS_BYTES
+            len(batch) >= size.rows or (len(batch) + 1) * most * row_bytes > LOGITS_BYTES
         ):
             yield batch
             batch, most = [], keep[row] + nodes
@@ -314,81 +316,7 @@ def _batches(
         yield batch
 
 
-def _families(inputs: Sequence[Sequence[int]], keep: Sequence[int]) -> list[tuple[int, list[int]]]:
-    """Group rows by the prefixes they share: [(tokens shared, rows)].
-
-    All rows make one family unless a part of them (those of one template, say) shares so much
-    more that a prefix of its own saves computation.
-    """
-    if not inputs:
-        return []
-    order = sorted(range(len(inputs)), key=lambda row: list(inputs[row]))
-    common = [_common(inputs[a], inputs[b]) for a, b in pairwise(order)]
-    # At least the positions that need logits must stay outside the prefix.
-    limit = [len(inputs[row]) - keep[row] for row in order]
-
-    def shared(lo: int, hi: int) -> int:
-        return max(0, min([*common[lo : hi - 1], *limit[lo:hi]]))
-
-    found: list[tuple[int, list[int]]] = []
-    pending = [(0, len(order))]
-    while pending:
-        lo, hi = pending.pop()
-        here = shared(lo, hi)
-        cuts = [lo, *(i + 1 for i in range(lo, hi - 1) if common[i] <= here), hi]
-        rest: list[int] = []
-        for start, end in pairwise(cuts):
-            further = shared(start, end)
-            saved = (end - start - 1) * (further - here)
-            if len(cuts) > 2 and saved > further + WORTH_A_PREFIX:
-                pending.append((start, end))
-            else:
-                rest += order[start:end]
-        if rest:
-            worth = here >= SHORTEST_PREFIX and len(rest) > 1
-            found.append((here if worth else 0, rest))
-    return found
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    size = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        size += 1
-    return size
-
-
 # --- passes through the model ------------------------------------------------------------------
-
-
-class _SharedLayer(DynamicLayer):
-    """One layer's keys and values of a prefix, seen by every row and never added to."""
-
-    def __init__(self, layer: DynamicLayer) -> None:
-        super().__init__()
-        self.lazy_initialization(layer.keys, layer.values)
-        self.keys, self.values = layer.keys, layer.values
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the prefix's and the new states, (rows, heads, prefix + new, head size)."""
-        rows = len(key_states)
-        return (
-            torch.cat([self.keys.expand(rows, -1, -1, -1), key_states], dim=-2),
-            torch.cat([self.values.expand(rows, -1, -1, -1), value_states], dim=-2),
-        )
-
-
-def _run_prefix(model: Any, prefix: Sequence[int]) -> DynamicCache:
-    cache = DynamicCache(config=model.config)
-    with torch.inference_mode():
-        ids = torch.tensor([list(prefix)], device=model.device)
-        model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    shared = DynamicCache()
-    shared.layers = [_SharedLayer(layer) for layer in cache.layers]
-    return shared
 
 
 def _run_trees(
@@ -397,8 +325,7 @@ def _run_trees(
     keep: Sequence[int],
     pad_id: int,
     trie: _Trie | None,
-    cache: DynamicCache | None,
-    shared: int,
+    prefix: Prefix | None,
 ) -> list[torch.Tensor]:
     """Left-padded rows behind a shared prefix, each with the trie's nodes after its end.
 
@@ -427,8 +354,6 @@ def _run_trees(
     real = torch.arange(width + extra)[None, :] >= pads[:, None]
     sees = inner[None] & real[:, None, :]
     sees |= torch.eye(width + extra, dtype=torch.bool)  # a pad sees itself: no row is empty
-    before = real[:, :, None].expand(-1, -1, shared) if shared else sees[:, :, :0]
-    sees = torch.cat([before, sees], dim=2)[:, None]
     positions = torch.cat(
         [
             (at[None, :] - pads[:, None]).clamp(min=0),
@@ -436,21 +361,18 @@ def _run_trees(
         ],
         dim=1,
     )
-    kept = max(keep) + extra
-    mask = sees.to(model.device)
-    if model.config._attn_implementation != "sdpa":
-        mask = torch.zeros(mask.shape, dtype=model.dtype, device=mask.device).masked_fill_(
-            ~mask, torch.finfo(model.dtype).min
+    ids, sees, positions = (part.to(model.device) for part in (ids, sees, positions))
+    if prefix is None:
+        mask = attention_mask(model, sees)
+        hidden = models.hidden_states(
+            model, input_ids=ids, attention_mask=mask, position_ids=positions
         )
-    logits = model(
-        input_ids=ids.to(model.device),
-        attention_mask=mask,
-        position_ids=(positions + shared).to(model.device),
-        past_key_values=cache,
-        use_cache=cache is not None,
-        logits_to_keep=kept,
-    ).logits
-    return [row[kept - k - extra :] for row, k in zip(logits, keep, strict=True)]
+    else:
+        hidden = prefix.hidden_states(model, ids, sees, positions + len(prefix.ids))
+    # Gathered first: the head then takes one product, and none of what nobody asked for.
+    ends = [row[width - k :] for row, k in zip(hidden, keep, strict=True)]
+    logits = models.logits(model, torch.cat(ends))
+    return list(logits.split([k + extra for k in keep]))
 
 
 def _run_plain(
@@ -472,18 +394,6 @@ def _run_plain(
         row_logits[len(row) - k - first : len(row) - first]
         for row_logits, row, k in zip(logits, inputs, keep, strict=True)
     ]
-
-
-def _sees_trees(model: Any) -> bool:
-    """Whether the model takes 4-D masks and positions and keeps a plain cache in all layers."""
-    config = model.config
-    needed = {"attention_mask", "position_ids", "past_key_values", "logits_to_keep"}
-    return (
-        config._attn_implementation in ("sdpa", "eager")
-        and not getattr(config, "alibi", False)
-        and needed <= _arguments(model)
-        and has_plain_cache(model)
-    )
 
 
 def _arguments(model: Any) -> set[str]:

@@ -27,7 +27,7 @@ ENVIRONMENT = {
 }  # fmt: skip
 COMMANDS = (
     "build", "plan", "train", "evaluate", "ship", "run", "predict", "new", "ls", "show", "diff",
-    "doctor", "schema",
+    "eject", "doctor", "schema",
 )  # fmt: skip
 
 

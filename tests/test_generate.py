@@ -13,6 +13,7 @@ from luthier.chat import Renderer
 from luthier.evaluation.config import GenerationSection
 from luthier.example import Message
 from luthier.generate import answer
+from luthier.prefix_cache import families
 
 QUESTIONS = ["Why?", "What is the capital of France?", "We will build 400 clinics. " * 5, "Red."]
 
@@ -62,6 +63,73 @@ def test_greedy_answers_equal_those_by_hand(
 
     assert answers == [greedy_by_hand(model, renderer, p, 12) for p in prompts]
     assert len(set(answers)) > 1
+
+
+SHORT = GenerationSection(max_new_tokens=6)
+SHOTS = [
+    Message("user", "What did we paint red?"), Message("assistant", "a red wall"),
+    Message("user", "What did we paint green?"), Message("assistant", "a green wall"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("attention", "batch_size"), [("sdpa", 1), ("sdpa", 3), ("eager", 4)])
+def test_what_prompts_share_is_run_once(
+    model: Any,
+    renderer: Renderer,
+    batch_size: int,
+    attention: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model.config, "_attn_implementation", attention)
+    prompts = [renderer.prompt([*SHOTS, Message("user", q)]) for q in QUESTIONS]
+    expected = [greedy_by_hand(model, renderer, p, 6) for p in prompts]
+    computed: list[int] = []
+    hook = model.model.register_forward_pre_hook(
+        lambda module, args, kwargs: computed.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+
+    answers = answer(model, renderer, prompts, SHORT, 0, batch_size=batch_size)
+
+    hook.remove()
+    assert answers == expected
+    assert len(set(answers)) > 1
+    [(shared, _)] = families(prompts, [1] * len(prompts))
+    assert shared > 30
+    assert computed[0] == shared
+    longest = max(map(len, prompts)) - shared
+    assert max(computed[1:]) <= batch_size * longest
+
+
+def test_answers_of_several_templates(model: Any, renderer: Renderer) -> None:
+    long = "Read this and answer it in one word. " * 10
+    prompts = [
+        renderer.prompt([Message("user", (long if i % 2 else "Judge: " * 60) + q)])
+        for i, q in enumerate(QUESTIONS * 2)
+    ]
+    prompts.append(renderer.prompt([Message("user", "?")]))
+    assert len(families(prompts, [1] * len(prompts))) >= 2
+    done: list[int] = []
+
+    answers = answer(model, renderer, prompts, SHORT, 0, batch_size=4, progress=done.append)
+
+    assert answers == [greedy_by_hand(model, renderer, p, 6) for p in prompts]
+    assert sum(done) == len(prompts)
+
+
+def test_models_with_another_kind_of_cache_run_every_prompt(renderer: Renderer) -> None:
+    from transformers import AutoConfig
+
+    config = AutoConfig.for_model(
+        "mistral", hidden_size=32, intermediate_size=64, num_hidden_layers=2, head_dim=8,
+        num_attention_heads=4, num_key_value_heads=2, vocab_size=420, sliding_window=16,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    sliding = AutoModelForCausalLM.from_config(config).eval()
+    prompts = [renderer.prompt([*SHOTS, Message("user", q)]) for q in QUESTIONS]
+
+    answers = answer(sliding, renderer, prompts, SHORT, 0, batch_size=2)
+
+    assert answers == [greedy_by_hand(sliding, renderer, p, 6) for p in prompts]
 
 
 def test_sampling_is_seeded_and_leaves_the_callers_numbers_alone(

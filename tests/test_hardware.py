@@ -107,7 +107,7 @@ def test_memory_limit_of_cgroup_v2_counts_out_the_page_cache(tmp_path: Path) -> 
         "0::/box\n",
         box__memory_DOT_max="200000000",
         box__memory_DOT_current="150000000",
-        box__memory_DOT_stat="anon 50000000\ninactive_file 90000000",
+        box__memory_DOT_stat="anon 50000000\ninactive_file 80000000\nactive_file 10000000",
         memory_DOT_max="max",
         memory_DOT_current="900000000",
     )

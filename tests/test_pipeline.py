@@ -35,12 +35,13 @@ def test_a_repeated_run_does_nothing(
     ("old", "new", "redone"),
     [
         ("exporters: [adapter, merged]", "exporters: [adapter]", ["ship"]),
-        ("bootstrap_samples: 100", "bootstrap_samples: 120", ["evaluate", "ship"]),
+        ("bootstrap_samples: 100", "bootstrap_samples: 120", ["plan", "evaluate", "ship"]),
         ("learning_rate: 1e-2", "learning_rate: 2e-2", ["plan", "train", "evaluate", "ship"]),
-        ("use: exact_duplicates", "use: near_duplicates", STAGES),
+        ("use: exact_duplicates", "use: length, max_tokens: 1000", ["data", "plan"]),
+        ("promise_instruction_first", "plain", STAGES),
         ("name: tiny", "seed: 7\nname: tiny", STAGES),
     ],
-    ids=["ship", "evaluate", "train", "data", "seed"],
+    ids=["ship", "evaluate", "train", "equal data", "data", "seed"],
 )
 def test_a_changed_section_redoes_what_depends_on_it(
     project: Project,  # noqa: F811
@@ -102,7 +103,76 @@ def test_forced_training_starts_over_and_ends_the_same(project: Project) -> None
     (project.run / "train" / "checkpoints").mkdir()
     assert project.stages("train", "--force")["train"] == DONE
     assert weights.read_bytes() == before
-    assert [e["step"] for e in Run(project.run).events("step")] == [1, 2, 3, 4, 5] * 2
+    assert [e["step"] for e in Run(project.run).events("step")] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("verb", "stage"), [("build", "data"), ("plan", "plan")])
+def test_what_comes_out_the_same_has_nothing_redone(
+    project: Project,  # noqa: F811
+    verb: str,
+    stage: str,
+) -> None:
+    assert project.stages(verb, "--force")[stage] == DONE
+    assert project.stages() == happened()
+
+
+def test_a_build_that_failed_costs_no_training(project: Project) -> None:  # noqa: F811
+    source = project.path / "rows.csv"
+    rows = source.read_bytes()
+    source.write_bytes(b"sentence,label\n")
+    assert project.do("build").code == 2
+    source.write_bytes(rows)
+    assert project.stages() == happened("data")
+
+
+def test_warnings_about_the_evaluation_are_not_stale(
+    project: Project,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def warned() -> bool:
+        findings = Plan.load(Run(project.run)).findings
+        return any("temperature" in finding.why for finding in findings)
+
+    assert warned()
+    project.edit("evaluate: {", "evaluate: {calibrate: false, ")
+    monkeypatch.setitem(pipeline.JOBS, "train", ("no", "training"))
+    assert project.stages() == happened("plan", "evaluate", "ship")
+    assert not warned()
+
+
+def test_a_trained_run_is_not_planned_for_the_machine_it_is_looked_at_on(
+    project: Project,  # noqa: F811
+) -> None:
+    """Trained where there is a GPU, evaluated where there is none."""
+    run = Run(project.run)
+    planned = project.run / "plan" / "plan.json"
+    planned.write_text(planned.read_text().replace('"device": "cpu"', '"device": "mps"'))
+    manifest = run.read_json("manifest.json")
+    manifest["train"]["fingerprint"] = pipeline._fingerprint(run, "train", project.runs)
+    run.write_json("manifest.json", manifest)
+
+    project.edit("bootstrap_samples: 100", "bootstrap_samples: 120")
+    assert project.stages() == happened("evaluate", "ship")
+
+
+def test_an_unfinished_training_survives_another_plan(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_project(tmp_path / "p", tiny_model_dir)
+    made.edit("bf16: false", "bf16: false, save_steps: 2")
+    saved = Run.event
+
+    def stop(run: Run, event: str, **fields: object) -> None:
+        saved(run, event, **fields)
+        if event == "checkpoint":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "event", stop)
+        assert made.do("train").code != 0
+    made.edit("bootstrap_samples: 100", "bootstrap_samples: 120")
+    assert made.stages("train") == {"data": UNCHANGED, "plan": DONE, "train": DONE}
+    assert [e["step"] for e in Run(made.run).events("resumed")] == [2]
 
 
 def test_force_repeats_the_last_stage_only(project: Project) -> None:  # noqa: F811
@@ -154,6 +224,11 @@ def test_a_model_that_is_not_here_can_be_planned_for(
     assert said.code == 0, said.err
     assert said.json["stages"] == {"plan": DONE}
     assert "planning without the data: the hub cannot be reached." in said.err
+    shown = made.do("plan", "--force").err
+    assert "rows not known yet, precision float32" in shown
+    assert "eval_steps" in shown and "None" not in shown
+    page = pipeline.write_report(Run(made.run)).read_text()
+    assert page.count("not known yet") == 8 and ">None<" not in page
     assert made.do("train").code == 2
     monkeypatch.undo()
     assert made.stages("train") == {"data": DONE, "plan": DONE, "train": DONE}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import datetime
+import decimal
 import io
 import json
 import math
@@ -226,6 +228,63 @@ def test_rows_come_out_as_they_went_in(finished: Project, tmp_path: Path) -> Non
     assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob("*.progress"))
 
 
+NUMBERS = """\
+{"sentence": "We will paint it.", "half": 0.50, "big": 1E5, "more": 0.1234567890123456789}
+{"sentence": "Nobody counted.", "whole": 1, "huge": 123456789012345678901234567890, "one": 1.0}
+{"sentence": "They did.", "yes": true, "no": false, "null": null, "text": "0.50"}
+{"sentence": "Ünï.", "nested": [1.50, {"a": [true, null, -0.0, "x"], "b": {}}], "nan": NaN}
+"""
+
+
+def test_json_values_keep_their_types(finished: Project, tmp_path: Path) -> None:  # noqa: F811
+    source = tmp_path / "rows.jsonl"
+    source.write_text(NUMBERS)
+    as_list = tmp_path / "rows.json"
+    as_list.write_text("[" + ",".join(NUMBERS.splitlines()) + "]")
+    out, other, table = (tmp_path / name for name in ("out.jsonl", "other.jsonl", "out.csv"))
+    for given, to in ((source, out), (as_list, other), (source, table)):
+        said = luthier("predict", finished.run, given, "--out", to)
+        assert said.code == 0, said.err
+    lines = out.read_text().splitlines()
+    for line, given in zip(lines, NUMBERS.splitlines(), strict=True):
+        assert line.startswith(given.removesuffix("}") + ', "predicted": "')
+        assert isinstance(json.loads(line)["confidence"], float)
+    assert other.read_text() == out.read_text()
+    first, second, third, fourth = table_of(table.read_bytes().decode())
+    assert [first[name] for name in ("half", "big")] == ["0.50", "1E5"]
+    assert [second[name] for name in ("whole", "one", "half")] == ["1", "1.0", ""]
+    assert [third[name] for name in ("yes", "no", "null", "text")] == ["true", "false", "", "0.50"]
+    assert fourth["nested"] == '[1.50, {"a": [true, null, -0.0, "x"], "b": {}}]'
+    found = luthier("predict", finished.run, source, "--json").json["predictions"]
+    for row, given in zip(found, NUMBERS.replace("NaN", "null").splitlines(), strict=True):
+        assert {k: row[k] for k in json.loads(given)} == json.loads(given)
+        assert type(row.get("one", 1.0)) is float
+
+
+def test_parquet_values_keep_their_types(finished: Project, tmp_path: Path) -> None:  # noqa: F811
+    source, out = tmp_path / "rows.parquet", tmp_path / "out.jsonl"
+    given = {
+        "sentence": "We will paint it.", "half": 0.5, "whole": 3, "yes": True, "none": None,
+        "list": [1.5, 2.5], "nested": {"a": 1, "b": [False]}, "price": decimal.Decimal("1.50"),
+        "day": datetime.date(2020, 1, 2),
+    }  # fmt: skip
+    pq.write_table(pa.Table.from_pylist([given]), source)
+    assert luthier("predict", finished.run, source, "--out", out).code == 0
+    [line] = out.read_text().splitlines()
+    assert '"price": 1.50, "day": "2020-01-02", "predicted"' in line
+    row = json.loads(line)
+    same = [name for name in given if name not in ("price", "day")]
+    assert {name: row[name] for name in same} == {name: given[name] for name in same}
+
+
+def test_numbers_in_a_csv_file_stay_as_written(finished: Project, tmp_path: Path) -> None:  # noqa: F811
+    source, out = tmp_path / "rows.csv", tmp_path / "out.jsonl"
+    source.write_text("sentence,n,code,yes\nWe will.,0.50,007,true\n")
+    assert luthier("predict", finished.run, source, "--out", out).code == 0
+    row = json.loads(out.read_text())
+    assert [row[name] for name in ("n", "code", "yes")] == ["0.50", "007", "true"]
+
+
 def test_empty_cells_get_no_prediction(finished: Project, tmp_path: Path) -> None:  # noqa: F811
     source = tmp_path / "rows.csv"
     source.write_text('sentence\nWe will.\n" "\n""\nThey did.\n')
@@ -291,6 +350,33 @@ def test_fields_go_into_the_template_under_their_names_in_training(
     lacking = luthier("predict", run.path, "We will.")
     assert lacking.code == 2
     assert "needs the field 'style'" in lacking.err
+
+
+OWN = 'description: A test.\nprompt: "Judge this: {input}"\ncompletion: "{output}"\n'
+
+
+def test_the_template_is_the_one_of_the_training(
+    train_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text(OWN)
+    run, _ = train_run(data={"template": "mine.yaml"})
+    texts = ["We will paint wall 3 red.", "Nobody counted."]
+    expected = predict.load(run).predict(texts)
+    own.write_text(OWN.replace("Judge this", "Say nothing but False, whatever this is"))
+    assert predict.load(run).predict(texts) == expected
+    own.unlink()
+    assert predict.load(run).predict(texts) == expected
+    moved = tmp_path.parent / f"{tmp_path.name}-moved"
+    shutil.move(run.path, moved)
+    assert predict.load(moved).predict(texts) == expected
+
+
+def test_a_run_that_lost_its_template_says_so(project: Project) -> None:  # noqa: F811
+    (project.run / "data/templates.json").unlink()
+    said = luthier("predict", project.run, "We will.")
+    assert said.code == 2
+    assert "templates.json is missing" in said.err
 
 
 # --- what cannot be read -----------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from luthier import scoring
+from luthier import prefix_cache, scoring
 from luthier.chat import Renderer
 from luthier.errors import ModelError
 from luthier.example import Example, Message, Origin
@@ -137,7 +137,7 @@ def test_several_templates_in_one_call(model: Any, renderer: Renderer) -> None:
     ]
     prompts.append([Message("user", "?")])
     ids = [renderer.prompt(p) for p in prompts]
-    families = scoring._families(ids, [1] * len(ids))
+    families = prefix_cache.families(ids, [1] * len(ids))
 
     scores = scoring.label_scores(model, renderer, prompts, ["A", "B"], batch_size=4)
 
@@ -149,7 +149,7 @@ def test_several_templates_in_one_call(model: Any, renderer: Renderer) -> None:
 
 def test_the_shared_prefix_is_run_once(model: Any, renderer: Renderer) -> None:
     seen: list[torch.Size] = []
-    hook = model.register_forward_pre_hook(
+    hook = model.model.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs["input_ids"].shape), with_kwargs=True
     )
     prompts = conversations([f"Sentence {i}." for i in range(12)])
@@ -236,7 +236,7 @@ def test_other_architectures(name: str, attention: str, renderer: Renderer) -> N
     for labels in (LABELS["several tokens"], LABELS["one begins another"]):
         scores = scoring.label_scores(model, renderer, conversations(), labels, batch_size=3)
 
-        assert scoring._sees_trees(model) == trees
+        assert prefix_cache.can_share(model) == trees
         expected = naive(model, renderer, conversations(), labels)
         np.testing.assert_allclose(scores, expected, atol=1e-4)
 
@@ -245,7 +245,7 @@ def test_other_architectures(name: str, attention: str, renderer: Renderer) -> N
 def test_answer_scores_equal_naive(
     model: Any, renderer: Renderer, trees: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "_sees_trees", lambda model: trees)
+    monkeypatch.setattr(scoring, "can_share", lambda model: trees)
     examples = [
         Example("a", Origin("x", 1), messages=(Message("user", s), Message("assistant", s * 2)))
         for s in SENTENCES

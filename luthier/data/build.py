@@ -6,7 +6,6 @@ reason. Whatever is left out stands in `data/rejects.jsonl`.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from luthier.artifacts import DataStats, save_examples
+from luthier.as_written import json_text
 from luthier.chat import Renderer
 from luthier.console import progress
 from luthier.data import sources
@@ -23,7 +23,7 @@ from luthier.data.rows import Reject, Row, Table
 from luthier.data.shape import Shape, shape_of
 from luthier.data.split import share_out
 from luthier.data.stats import samples, split_stats
-from luthier.data.template import template_file
+from luthier.data.template import BuiltTemplates, load_template, template_file
 from luthier.errors import DataError
 from luthier.example import Example, content_id
 from luthier.recipe import Recipe
@@ -54,7 +54,8 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
     from luthier.model import open_tokenizer
 
     recipe = run.recipe
-    shape = shape_of(recipe, run.data_root)
+    templates = [load_template(name, run.data_root) for name in _template_names(recipe)]
+    shape = shape_of(recipe, templates)
     renderer = Renderer(open_tokenizer(recipe.model, runs), recipe.train.train_on)
     intake = Intake(recipe, shape, renderer)
     rejects = intake.rejects
@@ -87,6 +88,7 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
     for split in stats.splits:
         rows = [e for e in examples if e.split == split]
         save_examples(run.path / "data" / f"{split}.parquet", rows)
+    BuiltTemplates(templates=templates).save(run)
     stats.save(run)
     return stats
 
@@ -104,9 +106,14 @@ def input_files(run: Run) -> list[Path]:
         if path is not None:
             sources.require_file(path, str(source.path))
             found.append(path)
-    if recipe.task.kind in ("classification", "generation"):
-        found += [template_file(name, root) for name in recipe.data.templates]
+    found += [template_file(name, root) for name in _template_names(recipe)]
     return list(dict.fromkeys(found))
+
+
+def _template_names(recipe: Recipe) -> list[str]:
+    """Templates the task makes use of."""
+    templated = recipe.task.kind in ("classification", "generation")
+    return recipe.data.templates if templated else []
 
 
 def read_rows_like(
@@ -119,10 +126,11 @@ def read_rows_like(
 ) -> tuple[list[Example], dict[str, int]]:
     """Read another labelled file the way the run's recipe reads its first source.
 
-    Nothing is compared across rows: duplicates stay, since the file is somebody's test set.
+    The templates are those the run was built with. Nothing is compared across rows: duplicates
+    stay, since the file is somebody's test set.
 
     Args:
-        run: a run whose recipe says the task, the template and the model.
+        run: a run whose data stage has finished; its recipe says the task and the model.
         path: the file, relative to the working directory.
         input_column: its input column; None: the recipe's.
         output_column: its output or label column; None: the recipe's.
@@ -139,7 +147,8 @@ def read_rows_like(
     first["input"] = input_column or first["input"]
     first["output"] = output_column or first["output"]
     renderer = Renderer(open_tokenizer(recipe.model, runs), recipe.train.train_on)
-    intake = Intake(recipe, shape_of(recipe, run.data_root), renderer, across_rows=False)
+    shape = shape_of(recipe, BuiltTemplates.load(run).templates)
+    intake = Intake(recipe, shape, renderer, across_rows=False)
     intake.read(SourceConfig.model_validate(first), Path.cwd())
     _require_rows(intake.kept, intake.rejects, None)
     counts = Counter(r.what for r in intake.rejects)
@@ -304,6 +313,5 @@ def _write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
             entry = {
                 "origin": str(reject.origin), "reason": reject.reason, "fields": reject.fields
             }  # fmt: skip
-            line = json.dumps(entry, ensure_ascii=False, default=str) + "\n"
             # Damaged text holds lone surrogates; `\udc80` is how JSON spells them.
-            file.write(line.encode("utf-8", "backslashreplace"))
+            file.write((json_text(entry) + "\n").encode("utf-8", "backslashreplace"))

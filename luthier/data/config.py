@@ -95,6 +95,7 @@ class DataConfig(Section):
     )
     """Applied in order; each rejected row is kept in `rejects.jsonl` with its reason."""
     split: SplitConfig = SplitConfig()
+    """How the rows of sources with `split: auto` are shared out."""
 
     @property
     def templates(self) -> list[str]:

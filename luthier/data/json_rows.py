@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from luthier.as_written import WrittenFloat
 from luthier.data.rows import Reject, Row, Table, kind_of
 from luthier.data.textfile import Damage, open_text
 from luthier.errors import DataError
 from luthier.example import Origin
 
 _CHUNK = 1 << 20
+MOST_LEVELS = 100
+"""Lists and objects inside each other; a row that is deeper is rejected."""
 
 
 def open_json(path: Path, name: str) -> Table:
@@ -54,8 +57,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return repeated
 
 
-# Fractions and NaN stay text, exactly as written: 0.50 is not 0.5 to a prompt.
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=str, parse_constant=str)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=WrittenFloat, parse_constant=WrittenFloat
+)
 
 
 def _json_lines(path: Path, table: Table) -> Iterator[Row | Reject]:
@@ -76,6 +80,9 @@ def _json_lines(path: Path, table: Table) -> Iterator[Row | Reject]:
 
 
 def _json_row(value: Any, text: str, origin: Origin, damage: Damage) -> Row | Reject:
+    if text.count("[") + text.count("{") > MOST_LEVELS and _levels(value) > MOST_LEVELS:
+        deep = f"nested too deeply: more than {MOST_LEVELS} lists and objects inside each other"
+        return Reject(origin, deep, {"line": text.rstrip("\r\n")})
     if not isinstance(value, dict):
         return Reject(origin, f"not an object: found {kind_of(value)}", {"value": value})
     if isinstance(value, _Repeated):
@@ -86,6 +93,15 @@ def _json_row(value: Any, text: str, origin: Origin, damage: Damage) -> Row | Re
         reasons = (damage.reason(piece, origin.row) for piece in _strings(value))
         reason = next(filter(None, reasons), None)
     return Reject(origin, reason, value) if reason else Row(origin, value)
+
+
+def _levels(value: Any) -> int:
+    """How many lists and objects stand inside each other."""
+    levels, inner = 0, [value]
+    while inner := [v for v in inner if isinstance(v, (dict, list))]:
+        levels += 1
+        inner = [x for v in inner for x in (v.values() if isinstance(v, dict) else v)]
+    return levels
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -78,4 +78,6 @@ _KINDS: dict[type, str] = {
 
 def kind_of(value: Any) -> str:
     """What a value is called in messages."""
-    return _KINDS.get(type(value), type(value).__name__)
+    exact = _KINDS.get(type(value))
+    near = (name for kind, name in _KINDS.items() if isinstance(value, kind))
+    return exact or next(near, type(value).__name__)

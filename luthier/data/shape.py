@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from luthier.chat import Rendered
 from luthier.data.candidate import Candidate
 from luthier.data.config import SourceConfig
 from luthier.data.rows import Reject, Row
-from luthier.data.template import MissingField, Template, as_text, load_template
+from luthier.data.template import MissingField, Template, as_text
 from luthier.errors import DataError
 from luthier.example import Example, content_id
 from luthier.recipe import Recipe
@@ -114,20 +113,21 @@ class Shape:
         self._fields.clear()
 
 
-def shape_of(recipe: Recipe, root: Path) -> Shape:
+def shape_of(recipe: Recipe, templates: Sequence[Template]) -> Shape:
     """The shape of a recipe's rows.
+
+    Args:
+        recipe: says the task.
+        templates: those of the recipe; none for chat and text.
 
     Raises:
         DataError: a template that cannot be used for the task.
     """
     kind = recipe.task.kind
-    templates = []
-    if kind in ("classification", "generation"):
-        templates = [load_template(name, root) for name in recipe.data.templates]
     for template in templates:
         if kind == "classification" and template.completion_text != "{output}":
             raise DataError(
                 f"template '{template.name}': in classification the completion is the label, "
                 f"'{{output}}', not {template.completion_text!r}; labels are scored as they are."
             )
-    return Shape(kind, recipe.labels, templates)
+    return Shape(kind, recipe.labels, list(templates))

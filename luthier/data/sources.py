@@ -93,12 +93,13 @@ def require_file(path: Path, name: str) -> None:
         raise DataError(f"{name}: is a folder; give one of its files.")
     if path.is_file():
         return
-    if not path.parent.is_dir():
-        raise DataError(f"{name}: no such file; there is no folder {path.parent} either.")
-    files = sorted(p.name for p in path.parent.iterdir() if p.suffix.lower() in SUFFIXES)
+    folder = path.parent.resolve()
+    if not folder.is_dir():
+        raise DataError(f"{name}: no such file; there is no folder {folder} either.")
+    files = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     hint = nearest(path.name, files)
     listed = f" Data files there: {', '.join(files[:20])}." if files and not hint else ""
-    raise DataError(f"{name}: no such file in {path.parent}.{hint}{listed}")
+    raise DataError(f"{name}: no such file in {folder}.{hint}{listed}")
 
 
 def _packaged(name: str) -> Path:

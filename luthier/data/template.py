@@ -14,19 +14,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from luthier.errors import DataError, nearest, unknown
+from luthier.artifacts import Artifact
+from luthier.as_written import json_text
+from luthier.errors import DataError, RunError, nearest, unknown
 from luthier.example import Message
+from luthier.run import Run
 
 FOLDER = Path(str(resources.files("luthier.data.templates")))
 _KEYS = ("description", "system", "let", "prompt", "completion")
@@ -102,6 +104,26 @@ class Template:
         )
 
 
+class BuiltTemplates(Artifact):
+    """The templates a dataset was made with: the run goes on with them whatever becomes of a file.
+
+    Kept in the order of `data.template`; empty for conversations and plain text.
+    """
+
+    FILE = "data/templates.json"
+    templates: list[Template]
+
+    @classmethod
+    def load(cls, run: Run) -> Self:
+        """Read them; RunError where they are missing or damaged."""
+        if not (run.path / cls.FILE).is_file():
+            raise RunError(
+                f"{run.path / cls.FILE} is missing: an earlier version of luthier built the "
+                "dataset, or the file was deleted. Repeat `luthier build --force` and train."
+            )
+        return super().load(run)
+
+
 def as_text(value: Any) -> str:
     """A field as it stands in a prompt: text as it is, null as nothing, the rest as JSON."""
     if isinstance(value, str):
@@ -109,7 +131,7 @@ def as_text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, (bool, list, dict)):
-        return json.dumps(value, ensure_ascii=False, default=str)
+        return json_text(value)
     return str(value)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from luthier.console import progress
 from luthier.errors import DataError, nearest
-from luthier.evaluation.outcome import Answers, Choices, Floats, Outcome
+from luthier.evaluation.outcome import Answers, Choices, Floats, Outcome, groups_of
 from luthier.example import Example, Message
 from luthier.recipe import Recipe
 from luthier.run import RUNS, Run
@@ -118,7 +118,8 @@ class Interviewer:
                 self.model, renderer, rendered, self._batch_size, progress=advance
             )
         references = [example.completion for example in examples]
-        return Answers(references, answers, scores.log_likelihood, scores.tokens)
+        groups = groups_of([example.group for example in examples])
+        return Answers(references, answers, scores.log_likelihood, scores.tokens, groups)
 
     @property
     def _batch_size(self) -> int:
@@ -139,7 +140,8 @@ def choices(recipe: Recipe, examples: Sequence[Example], scores: Floats) -> Choi
                 f"{', '.join(recipe.labels)}.{nearest(str(example.label), recipe.labels)}"
             )
     gold = np.array([index[str(example.label)] for example in examples], dtype=np.int64)
-    return Choices(recipe.labels, recipe.positive, gold, scores)
+    groups = groups_of([example.group for example in examples])
+    return Choices(recipe.labels, recipe.positive, gold, scores, groups)
 
 
 def input_text(example: Example) -> str:

@@ -9,8 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from luthier.artifacts import Estimate
-from luthier.evaluation.intervals import Z, percentiles, resample, value_of, wilson
-from luthier.evaluation.outcome import Choices, Metric, Outcome
+from luthier.evaluation.intervals import (
+    Z,
+    design_effect,
+    percentiles,
+    resample,
+    value_of,
+    wilson,
+)
+from luthier.evaluation.outcome import Choices, Ints, Metric, Outcome
 
 Bools = npt.NDArray[np.bool_]
 
@@ -29,7 +36,8 @@ def compare(
 ) -> Comparison:
     """Compare two systems on the same rows.
 
-    Shares of rows get Newcombe's interval, everything else the paired percentile bootstrap.
+    Shares of rows get Newcombe's interval, everything else the paired percentile bootstrap; in
+    all of it near-duplicates count as `intervals` says.
 
     Args:
         metric: the main metric.
@@ -39,14 +47,17 @@ def compare(
         seed: of the resamples.
     """
     assert len(tuned) == len(other), (len(tuned), len(other))
+    groups = tuned.groups
+    assert np.array_equal(groups, other.groups), "not the same rows"  # type: ignore[arg-type]
     p_value = None
     if isinstance(tuned, Choices) and isinstance(other, Choices):
-        p_value = mcnemar(tuned.correct, other.correct)
+        p_value = mcnemar(tuned.correct, other.correct, groups)
     value = value_of(metric, tuned) - value_of(metric, other)
     if not math.isfinite(value):
         return Comparison(None, p_value)
     if metric.proportion is not None:
-        return Comparison(newcombe(metric.proportion(tuned), metric.proportion(other)), p_value)
+        shares = metric.proportion(tuned), metric.proportion(other)
+        return Comparison(newcombe(*shares, groups), p_value)
     if not metric.resampled:
         return Comparison(Estimate(value=value), p_value)
     differences = resample(metric, tuned, samples=samples, seed=seed) - resample(
@@ -57,29 +68,32 @@ def compare(
     return Comparison(Estimate(value=value, **ends), p_value)
 
 
-def newcombe(first: Bools, second: Bools) -> Estimate:
+def newcombe(first: Bools, second: Bools, groups: Ints | None = None) -> Estimate:
     """Difference of two paired shares with a 95 % interval.
 
     Newcombe 1998, "Improved confidence intervals for the difference between binomial proportions
     based on paired data", Statistics in Medicine 17:2635-2650, method 10 (square-and-add of
-    Wilson intervals, with the continuity-corrected correlation).
+    Wilson intervals, with the continuity-corrected correlation). All counts are divided by the
+    design effect of the difference.
 
     Args:
         first: (rows,) which rows count for the first system.
         second: (rows,) the same for the second.
+        groups: (rows,) numbers of groups of near-duplicates; None: each row stands alone.
     """
     rows = len(first)
+    effect = design_effect(first.astype(np.float64) - second, groups)
     both, only_first = int((first & second).sum()), int((first & ~second).sum())
     only_second, neither = int((~first & second).sum()), int((~first & ~second).sum())
     p1, p2 = (both + only_first) / rows, (both + only_second) / rows
-    low1, high1 = wilson(both + only_first, rows)
-    low2, high2 = wilson(both + only_second, rows)
+    low1, high1 = wilson((both + only_first) / effect, rows / effect)
+    low2, high2 = wilson((both + only_second) / effect, rows / effect)
     margins = math.prod(
         [both + only_first, only_second + neither, both + only_second, only_first + neither]
     )
     association = float(both * neither - only_first * only_second)
     if association > 0:
-        association = max(0.0, association - rows / 2)
+        association = max(0.0, association - effect * rows / 2)
     phi = association / math.sqrt(margins) if margins else 0.0
 
     def reach(a: float, b: float) -> float:
@@ -93,14 +107,37 @@ def newcombe(first: Bools, second: Bools) -> Estimate:
     )
 
 
-def mcnemar(first: Bools, second: Bools) -> float:
-    """Two-sided exact p-value (McNemar 1947): are the discordant rows a fair coin's?"""
-    from scipy.stats import binomtest
+def mcnemar(first: Bools, second: Bools, groups: Ints | None = None) -> float:
+    """Two-sided exact p-value (McNemar 1947): are the discordant rows a fair coin's?
 
-    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
-    if only_first + only_second == 0:
+    One throw decides for a whole group: over all ways of swapping the two systems group by
+    group, how often is one ahead by as many rows? With rows that stand alone this is McNemar's
+    test.
+
+    Args:
+        first: (rows,) where the first system is right.
+        second: (rows,) the same for the second.
+        groups: (rows,) numbers of groups of near-duplicates; None: each row stands alone.
+    """
+    from scipy.stats import binom, binomtest
+
+    ahead = first.astype(np.int64) - second
+    if groups is not None:
+        ahead = np.rint(np.bincount(groups, weights=ahead)).astype(np.int64)
+    ahead = ahead[ahead != 0]
+    if not len(ahead):
         return 1.0
-    return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
+    sizes, counts = np.unique(np.abs(ahead), return_counts=True)
+    if sizes[-1] == 1:
+        return float(binomtest(int((ahead > 0).sum()), len(ahead), 0.5).pvalue)
+    # Chances of the rows that go to the first system, groups of one size after another.
+    chances = np.ones(1)
+    for size, count in zip(sizes, counts, strict=True):
+        won = np.zeros(size * count + 1)
+        won[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, won)
+    lead = np.abs(2 * np.arange(len(chances)) - (len(chances) - 1))
+    return min(1.0, float(chances[lead >= abs(int(ahead.sum()))].sum()))
 
 
 def rows_for_reach(share: float, reach: float) -> int:

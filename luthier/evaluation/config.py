@@ -11,9 +11,14 @@ class GenerationSection(Section):
     """Decoding of free-text answers; names as in `transformers.GenerationConfig`."""
 
     max_new_tokens: int = Field(default=128, ge=1)
+    """Longest answer, in tokens; transformers' own 20 would cut most answers off."""
     do_sample: bool = False
+    """Draw tokens at random; false: always the likeliest one, so that figures can be repeated."""
     temperature: float = Field(default=1.0, gt=0)
+    """Divides the scores before a token is drawn: below 1 bolder, above 1 more varied answers."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Draw only among the likeliest tokens that reach this probability together (nucleus sampling,
+    Holtzman et al. 2020, arXiv:1904.09751, section 3.1); 1: among all."""
 
 
 class EvaluateConfig(Section):
@@ -28,7 +33,9 @@ class EvaluateConfig(Section):
     calibrate: bool = True
     """Fit a temperature on the calibration split (Guo et al. 2017, arXiv:1706.04599)."""
     bootstrap_samples: int = Field(default=2000, ge=100)
-    """Resamples behind the intervals of metrics that have no closed form."""
+    """Resamples behind the intervals of metrics that have no closed form; near-duplicates among
+    the rows are drawn together."""
     slice_by: str | None = None
     """A column of the data; metrics are also given per value of it."""
     generation: GenerationSection = GenerationSection()
+    """How free-text answers are made, in the evaluation and in prediction."""

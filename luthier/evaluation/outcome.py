@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,6 +11,18 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+def groups_of(names: Sequence[Hashable | None]) -> Ints | None:
+    """(rows,) numbers from 0 up, equal where names are; None where no two rows share one.
+
+    Args:
+        names: per row; None: the row stands alone.
+    """
+    numbers: dict[Hashable, int] = {}
+    keys = [(row,) if name is None else name for row, name in enumerate(names)]
+    found = [numbers.setdefault(key, len(numbers)) for key in keys]
+    return np.array(found, dtype=np.int64) if len(numbers) < len(keys) else None
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,8 @@ class Choices:
     """(rows,) index of the right label."""
     scores: Floats
     """(rows, labels) log-likelihoods or log-probabilities; larger is likelier, -inf is allowed."""
+    groups: Ints | None = None
+    """(rows,) number of the group of near-duplicates a row is in; None: each row stands alone."""
 
     def __len__(self) -> int:
         return len(self.gold)
@@ -47,7 +61,8 @@ class Choices:
 
     def take(self, rows: Sequence[int] | Ints) -> Choices:
         """The same for some of the rows."""
-        return replace(self, gold=self.gold[rows], scores=self.scores[rows])
+        groups = None if self.groups is None else groups_of(self.groups[rows].tolist())
+        return replace(self, gold=self.gold[rows], scores=self.scores[rows], groups=groups)
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,8 @@ class Answers:
     """(rows,) of the reference (with its stop token), nats."""
     tokens: Ints
     """(rows,) tokens of the reference."""
+    groups: Ints | None = None
+    """(rows,) number of the group of near-duplicates a row is in; None: each row stands alone."""
 
     def __len__(self) -> int:
         return len(self.references)
@@ -78,6 +95,7 @@ class Answers:
             None if self.answers is None else [self.answers[row] for row in rows],
             self.log_likelihood[rows],
             self.tokens[rows],
+            None if self.groups is None else groups_of(self.groups[rows].tolist()),
         )
 
 

@@ -20,7 +20,8 @@ def predictions_csv(
 ) -> str:
     """The table as text.
 
-    Columns: id, origin, the slice column, input, gold, predicted, then for labels confidence and
+    Columns: id, origin, the slice column (`NAME_column` where the table has a NAME of its own),
+    input, gold, predicted, then for labels confidence and
     p:LABEL (calibrated), for free text log_likelihood and tokens of the reference, then one
     column per baseline with its answer.
 
@@ -31,20 +32,20 @@ def predictions_csv(
         slice_by: a column of the data to take along.
     """
     (_, tuned), *others = outcomes.items()
-    columns: dict[str, Sequence[object]] = {
-        "id": [e.id for e in examples],
-        "origin": [str(e.origin) for e in examples],
-    }
+    origins = {"id": [e.id for e in examples], "origin": [str(e.origin) for e in examples]}
+    answers: dict[str, Sequence[object]] = {"input": [input_text(e) for e in examples]}
+    answers |= _answers(tuned, temperature)
+    answers |= {name: said for name, outcome in others if (said := _said(outcome)) is not None}
+    slices: dict[str, Sequence[object]] = {}
     if slice_by:
-        columns[slice_by] = [e.fields.get(slice_by, "") for e in examples]
-    columns["input"] = [input_text(e) for e in examples]
-    columns |= _answers(tuned, temperature)
-    for name, outcome in others:
-        said = _said(outcome)
-        if said is not None:
-            columns[name] = said
+        name = slice_by
+        while name in origins or name in answers:
+            name += "_column"
+        slices[name] = [e.fields.get(slice_by, "") for e in examples]
+    columns = {**origins, **slices, **answers}
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    # CRLF, the module's own choice: with it, a lone CR or LF in a cell gets its quotes.
+    writer = csv.writer(file)
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return file.getvalue()

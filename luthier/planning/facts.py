@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from luthier.artifacts import DataStats
 from luthier.hardware import Hardware, Precision
+from luthier.launch import ALONE, Processes
 from luthier.recipe import Recipe
 from luthier.training.config import TrainConfig
 
@@ -39,6 +40,8 @@ class Facts:
     trainable_parameters: int
     total_bytes: int
     available_bytes: int
+    kept_bytes: int = 0
+    """Freed blocks that the C library may hold on to beside `total_bytes`."""
     data: DataStats | None = None
     levers: tuple[Lever, ...] = ()
     """Tried only when memory does not suffice; the one that saves most first."""
@@ -49,6 +52,8 @@ class Facts:
     eos_id: int | None = None
     installed: frozenset[str] = frozenset()
     """Optional packages that are installed."""
+    processes: Processes = ALONE
+    """Those that are going to train together."""
 
     @property
     def train(self) -> TrainConfig:

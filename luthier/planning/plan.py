@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from luthier import schedules
@@ -19,11 +18,14 @@ from luthier.chat import Renderer
 from luthier.errors import ModelError
 from luthier.example import Message
 from luthier.hardware import Hardware, Precision, choose_precision, describe
+from luthier.launch import ALONE, Processes
 from luthier.planning import memory, throughput
 from luthier.planning import rows as rows_of
 from luthier.planning.facts import Facts, Lever
 from luthier.planning.memory import Footprint
 from luthier.planning.rows import Rows
+from luthier.planning.sharing import shared_out
+from luthier.prefixes import Prefixes
 from luthier.recipe import Recipe
 from luthier.registry import Registry
 from luthier.run import RUNS, Run
@@ -32,10 +34,11 @@ from luthier.training.config import LoraSection, QuantizationSection, TrainConfi
 CHECKS = Registry("check", "luthier.planning.checks")
 MAX_POINTS = 500
 _SEVERITIES = ("error", "warning", "note")
-_OPTIONAL = ("bitsandbytes",)
+_OPTIONAL = ("bitsandbytes", "deepspeed")
+_NO_ROWS = "not known without the rows"
 
 
-def plan(run: Run, *, runs: Path = RUNS) -> Plan:
+def plan(run: Run, *, runs: Path = RUNS, processes: Processes = ALONE) -> Plan:
     """Plan what the recipe of `run` asks for, and save it.
 
     Errors are findings, not exceptions: whoever calls decides what a finding stops.
@@ -43,6 +46,7 @@ def plan(run: Run, *, runs: Path = RUNS) -> Plan:
     Args:
         run: a run; its data stage may or may not be done.
         runs: where `model: run:NAME` is looked up.
+        processes: those that are going to train together.
 
     Raises:
         LuthierError: the recipe's model cannot be found, or a setting cannot be understood.
@@ -53,7 +57,8 @@ def plan(run: Run, *, runs: Path = RUNS) -> Plan:
     config, remark = memory.open_config(recipe.model, runs)
     renderer = _renderer(recipe, runs)
     rows, decisions = _look_at_rows(run, recipe.train, renderer)
-    situation = _Situation(recipe, config, rows, hardware, precision)
+    padded = memory.why_padded(config, recipe.train)
+    situation = _Situation(recipe, config, rows, hardware, precision, padded, processes)
     train, footprint, batch_decisions = situation.settle_batch()
     decisions = [
         Decision(key="device", value=hardware.device, why=hardware.device_name),
@@ -62,20 +67,18 @@ def plan(run: Run, *, runs: Path = RUNS) -> Plan:
         *decisions,
         *batch_decisions,
     ]
-    batches = rows_of.count_batches(rows, train)
-    total_steps = schedules.count_steps(batches if rows.stats else 1, train)
+    # Micro-batches run in pieces are as many steps as whole ones.
+    pieces = train.gradient_accumulation_steps // recipe.train.gradient_accumulation_steps
+    batches = rows_of.count_batches(rows, recipe.train) * pieces
+    # An optimizer step takes the micro-batches of all processes.
+    paced = train.model_copy(
+        update={"gradient_accumulation_steps": train.gradient_accumulation_steps * processes.size}
+    )
+    total_steps = schedules.count_steps(batches if rows.stats else 1, paced)
     if rows.stats is None and train.max_steps < 1:
         total_steps = 0
-    prefix, why_not = situation.prefix(train)
-    decisions += _rhythm(train, batches)
-    decisions.append(
-        Decision(
-            key="shared_prefix_tokens",
-            value=prefix,
-            why=why_not or "tokens that all prompts start with; run once per batch",
-        )
-    )
-    available = hardware.memory_available
+    decisions += [*_rhythm(paced, batches), *situation.sharing(train)]
+    available = situation.available
     fits = footprint.total - footprint.pageable <= available
     levers = () if fits else situation.levers(train)
     facts = situation.facts(train, footprint, renderer, total_steps, levers)
@@ -94,8 +97,9 @@ def plan(run: Run, *, runs: Path = RUNS) -> Plan:
         batches_per_epoch=batches,
         total_steps=total_steps,
         tokens_per_epoch=rows.tokens,
-        seconds=situation.seconds(train, footprint, batches, total_steps),
+        seconds=situation.seconds(paced, footprint, batches, total_steps),
         schedule=draw_schedule(train, total_steps),
+        processes=processes.size,
     )
     result.save(run)
     return result
@@ -140,7 +144,7 @@ def _look_at_rows(
             why = "packed lines, and so the steps, are estimated here; training counts them"
             decisions.append(Decision(key="packing", value="estimated", why=why))
         return rows, decisions
-    missing = "the data stage has not run" if renderer else "the tokenizer cannot be fetched now"
+    missing = "the data is not built yet" if renderer else "the tokenizer cannot be fetched now"
     why = f"{missing}; every row is taken to have max_seq_length tokens"
     decision = Decision(key="rows", value=None, why=why)
     return rows_of.without_data(train), [decision]
@@ -148,7 +152,8 @@ def _look_at_rows(
 
 def _rhythm(train: TrainConfig, batches: int) -> list[Decision]:
     """How often to validate and to save, where the recipe leaves it open."""
-    per_epoch = schedules.steps_per_epoch(batches, train)
+    # Without rows an epoch has no number of steps.
+    per_epoch = schedules.steps_per_epoch(batches, train) or None
     decisions = []
     if train.eval_steps is None:
         decisions.append(Decision(key="eval_steps", value=per_epoch, why="once an epoch"))
@@ -167,35 +172,53 @@ class _Situation:
     rows: Rows
     hardware: Hardware
     precision: Precision
+    padded: str
+    """Why rows are padded; empty: they are laid end to end."""
+    processes: Processes = ALONE
 
-    def prefix(self, train: TrainConfig) -> tuple[int, str]:
-        """Tokens run once per batch, and why there are none; the conditions are training's."""
-        from luthier import model as models
+    @property
+    def available(self) -> int:
+        """Bytes that one process may take; those on one CPU share its memory."""
+        shared = self.processes.here if self.hardware.device == "cpu" else 1
+        return self.hardware.memory_available // shared
 
-        if train.packing:
-            return 0, "packed lines hold several prompts"
-        if train.neftune_noise_alpha is not None:
-            return 0, "NEFTune draws noise for every row, its prompt included"
-        if train.gradient_checkpointing:
-            return 0, "checkpointed layers cannot fill a cache"
-        if train.train_on == "all":
-            return 0, "the prompt is trained too"
-        if train.lora is not None and train.lora.lora_dropout > 0:
-            return 0, "dropout draws a mask for every row, its prompt included"
-        # Only the configuration is looked at; there is no model yet.
-        if not models.has_plain_cache(SimpleNamespace(config=self.config)):
-            return 0, "the model's cache is not a plain one"
+    def prefixes(self, train: TrainConfig) -> Prefixes | None:
+        """What prompts share, as training will find it; None where lines are padded."""
+        return None if self.padded else self.rows.prefixes(train.per_device_train_batch_size)
+
+    def sharing(self, train: TrainConfig) -> list[Decision]:
+        """What is run once per batch, and how many tokens are computed for how many in the rows."""
         if self.rows.stats is None:
-            return 0, "unknown before the data stage has run"
-        return self.rows.prefix, "" if self.rows.prefix else "the prompts share no long beginning"
+            return [Decision(key="shared_prefix_tokens", value=None, why=_NO_ROWS)]
+        prefixes = self.prefixes(train)
+        lengths = sorted(prefixes.lengths) if prefixes else []
+        value = lengths[len(lengths) // 2] if lengths else 0
+        why = "tokens that all prompts start with; run once per batch"
+        if prefixes is None:
+            why = f"rows are padded: {self.padded}"
+        elif not any(lengths):
+            why = "the prompts share no long beginning"
+            why = "the prompt is trained too" if train.train_on == "all" else why
+        elif len(lengths) > 1:
+            why = f"median of {len(lengths):,} kinds of prompts; each run once per batch"
+        computed = rows_of.computed_tokens(self.rows, train, prefixes)
+        share = computed / max(self.rows.tokens, 1)
+        return [
+            Decision(key="shared_prefix_tokens", value=value, why=why),
+            Decision(
+                key="computed_tokens",
+                value=computed,
+                why=f"{share:.0%} of the {self.rows.tokens:,} tokens in the rows, each epoch",
+            ),
+        ]
 
     def footprint(self, train: TrainConfig) -> Footprint:
         """Peak memory with these settings."""
-        shape = rows_of.largest_batch(self.rows, train, self.prefix(train)[0])
+        shape = rows_of.largest_batch(self.rows, train, self.prefixes(train))
         precision = self.precision
         if train.lora is not self.recipe.train.lora:
             precision = choose_precision(train, self.hardware)[0]
-        return memory.estimate(
+        whole = memory.estimate(
             self.config,
             train,
             shape,
@@ -203,27 +226,39 @@ class _Situation:
             device=self.hardware.device,
             keeps_freed=self.hardware.keeps_freed,
         )
+        return shared_out(
+            whole,
+            self.config,
+            train,
+            processes=self.processes.size,
+            device=self.hardware.device,
+        )
 
     def settle_batch(self) -> tuple[TrainConfig, Footprint, list[Decision]]:
-        """The recipe's batch, or with `auto_find_batch_size` the largest half of it that fits."""
+        """The recipe's batch, or with `auto_find_batch_size` as much at a time as fits.
+
+        Training goes down the same ladder (training/memory.py) and starts from what is decided
+        here, so the steps and their rows are the recipe's either way.
+        """
         train = self.recipe.train
         footprint = self.footprint(train)
         while (
             train.auto_find_batch_size
-            and footprint.total - footprint.pageable > self.hardware.memory_available
-            and train.per_device_train_batch_size > 1
+            and footprint.total - footprint.pageable > self.available
+            and (smaller := _one_rung_down(train)) is not None
         ):
-            train = train.model_copy(
-                update={
-                    "per_device_train_batch_size": train.per_device_train_batch_size // 2,
-                    "gradient_accumulation_steps": train.gradient_accumulation_steps * 2,
-                }
-            )
-            footprint = self.footprint(train)
-        why = "the largest that fits; accumulation makes up for it"
+            try:
+                train, footprint = smaller, self.footprint(smaller)
+            except ModelError:  # an architecture without gradient checkpointing
+                break
+        whys = {
+            "per_device_train_batch_size": "the largest that fits; accumulation makes up for it",
+            "gradient_accumulation_steps": "the same rows in each optimizer step",
+            "gradient_checkpointing": "without it, a row at a time takes more than is free",
+        }
         decisions = [
             Decision(key=key, value=getattr(train, key), why=why)
-            for key in ("per_device_train_batch_size", "gradient_accumulation_steps")
+            for key, why in whys.items()
             if getattr(train, key) != getattr(self.recipe.train, key)
         ]
         return train, footprint, decisions
@@ -289,13 +324,15 @@ class _Situation:
             total_parameters=footprint.total_parameters,
             trainable_parameters=footprint.trainable_parameters,
             total_bytes=footprint.total - footprint.pageable,
-            available_bytes=self.hardware.memory_available,
+            available_bytes=self.available,
+            kept_bytes=footprint.kept,
             data=self.rows.stats,
             levers=tuple(levers),
             label_ids=_label_ids(self.recipe.labels, renderer),
             pad_id=pad if isinstance(pad, int) else None,
             eos_id=eos if isinstance(eos, int) else None,
             installed=frozenset(p for p in _OPTIONAL if importlib.util.find_spec(p)),
+            processes=self.processes,
         )
 
     def seconds(
@@ -305,10 +342,9 @@ class _Situation:
         if not batches or not total_steps:
             return None
         text = self.config.get_text_config()
-        prefix, _ = self.prefix(train)
-        largest = rows_of.largest_batch(self.rows, train, prefix)
-        width = max(rows_of.typical_width(self.rows, train) - prefix, 1)
-        typical = replace(largest, length=max(round(width), 1))
+        prefixes = self.prefixes(train)
+        largest = rows_of.largest_batch(self.rows, train, prefixes)
+        typical = rows_of.computed_tokens(self.rows, train, prefixes) / batches
         embeddings = text.vocab_size * text.hidden_size * (1 if text.tie_word_embeddings else 2)
         inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
         speed = throughput.measure(
@@ -316,17 +352,35 @@ class _Situation:
         )
         operations = throughput.batch_operations(
             train,
-            typical,
+            tokens=typical,
+            trained=self.rows.trained / batches,
             body=max(footprint.total_parameters - embeddings, 0),
             trainable=footprint.trainable_parameters,
             vocabulary=text.vocab_size,
             hidden=text.hidden_size,
         )
-        used = typical.rows * typical.length + prefix
-        share = used / (largest.rows * largest.length + prefix)
+        share = typical / largest.tokens
         once = throughput.batch_seconds(operations, share * footprint.activations, speed)
         epochs = total_steps / schedules.steps_per_epoch(batches, train)
-        return round(once * batches * epochs, 3)
+        # Processes on one CPU share the cores that were measured; GPUs work side by side.
+        shared = self.processes.here if self.hardware.device == "cpu" else 1
+        return round(once * batches * epochs * shared / self.processes.size, 3)
+
+
+def _one_rung_down(train: TrainConfig) -> TrainConfig | None:
+    """The next setting that takes less memory and changes no gradient; None at the bottom."""
+    size = train.per_device_train_batch_size
+    if size > 1:
+        accumulation = 2 * train.gradient_accumulation_steps
+        update = {
+            "per_device_train_batch_size": -(-size // 2),
+            "gradient_accumulation_steps": accumulation,
+        }
+    elif not train.gradient_checkpointing:
+        update = {"gradient_checkpointing": True}
+    else:
+        return None
+    return train.model_copy(update=update)
 
 
 def _is_4bit(train: TrainConfig) -> bool:

@@ -6,23 +6,52 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class StepShape:
-    """The largest micro-batch: what sets the peak."""
+class EndToEnd:
+    """Rows laid end to end in one line, a shared prefix once per group (`luthier.ragged`)."""
 
-    rows: int
-    length: int
-    """Tokens of the longest line, without the shared prefix."""
+    groups: tuple[tuple[int, tuple[int, ...]], ...]
+    """(tokens of the shared prefix or 0, tokens of each row without it)."""
     trained: int
-    """Tokens of the micro-batch whose logits exist at the same time."""
-    prefix: int = 0
-    """Tokens all lines start with, run once."""
+    """Tokens that carry loss."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that go through the model."""
+        return sum(prefix + sum(rows) for prefix, rows in self.groups)
+
+    def __str__(self) -> str:
+        count = sum(len(rows) for _, rows in self.groups)
+        shared = sum(prefix for prefix, _ in self.groups)
+        words = f"{self.tokens:,} tokens: {count:,} rows end to end"
+        return f"{words}, {shared:,} shared tokens once" if shared else words
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Lines padded to the longest."""
+
+    lines: int
+    width: int
+    trained: int
+    """Tokens that carry loss."""
     packed: bool = False
     """Lines hold several rows, kept apart by a (T, T) mask."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that go through the model, padding included."""
+        return self.lines * self.width
+
+    def __str__(self) -> str:
+        return f"{self.lines:,} lines x {self.width:,} tokens"
+
+
+StepShape = EndToEnd | Padded
 
 
 @dataclass(frozen=True)
 class Traced:
-    """Bytes alive in a forward and backward pass, model and optimizer state aside."""
+    """A forward and backward pass: bytes alive, model and optimizer state aside, and work."""
 
     activations: int
     """At the end of the decoder: what it keeps for the backward pass."""
@@ -30,3 +59,7 @@ class Traced:
     """The most at any moment, logits, gradients and temporaries included."""
     gradients_at_peak: int
     """Of these, gradients of parameters."""
+    small_peak: int
+    """The most bytes at any moment in blocks of up to `trace.LARGEST_KEPT`."""
+    calls: int
+    """Operations that torch was asked for."""

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from luthier.hardware import Device, Precision
-from luthier.planning.shapes import StepShape
 from luthier.training.config import TrainConfig
 
 PASSES = 22.0
@@ -64,7 +63,14 @@ def batch_seconds(operations: float, activations: float, speed: Speed) -> float:
 
 
 def batch_operations(
-    train: TrainConfig, shape: StepShape, *, body: int, trainable: int, vocabulary: int, hidden: int
+    train: TrainConfig,
+    *,
+    tokens: float,
+    trained: float,
+    body: int,
+    trainable: int,
+    vocabulary: int,
+    hidden: int,
 ) -> float:
     """Floating-point operations of one micro-batch, forward and backward.
 
@@ -73,20 +79,20 @@ def batch_operations(
 
     Args:
         train: LoRA, checkpointing.
-        shape: a typical micro-batch; a shared prefix is counted once.
+        tokens: computed in a typical micro-batch; a shared prefix is counted once.
+        trained: tokens of it that carry loss.
         body: parameters of the decoder without embeddings and head.
         trainable: trained parameters.
         vocabulary: rows of the LM head.
         hidden: its columns.
     """
-    tokens = shape.rows * shape.length + shape.prefix
     again = 1 if train.gradient_checkpointing else 0
     if train.lora is None:
         body_work = 2 * body * (3 + again)
     else:
         body_work = 2 * body * (2 + again) + 2 * trainable * (3 + again)
     head_work = 2 * vocabulary * hidden * (2 if train.lora is not None else 3)
-    return float(tokens * body_work + shape.trained * head_work)
+    return float(tokens * body_work + trained * head_work)
 
 
 def _fastest(work: Callable[[], object], device: Device) -> float:

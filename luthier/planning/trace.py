@@ -6,7 +6,8 @@ architecture would guess. It takes about a second and no memory to speak of.
 
 What the real step does and a step on meta tensors would not is put in its place here: the fused
 attention (which never holds the (T, T) scores), autocast, dropout kernels, and 8-bit layers
-(which keep their input for the backward pass).
+(which keep their input for the backward pass). Rows that training lays end to end are laid so
+here, too (`luthier.ragged`).
 
 The one module of this package that imports torch when it is imported: its classes derive from
 torch's. Everything else here imports it when it is called.
@@ -25,10 +26,29 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+from torch.utils.checkpoint import checkpoint
 
 from luthier import model as models
+from luthier import ragged
 from luthier.hardware import Precision
-from luthier.planning.shapes import StepShape, Traced
+from luthier.planning.shapes import EndToEnd, Padded, StepShape, Traced
+
+LOGIT_CHUNK = 1024
+"""As in training/loss.py."""
+LARGEST_KEPT = 32 << 20
+"""Bytes; glibc takes larger blocks from the system and gives them back at once (mallopt(3),
+DEFAULT_MMAP_THRESHOLD_MAX)."""
+
+
+def why_padded(model: Any, attn_implementation: str) -> str:
+    """Why rows cannot be laid end to end; empty when they can.
+
+    Args:
+        model: on the meta device, without adapter.
+        attn_implementation: as the recipe says.
+    """
+    with _Kernels("float32", "cpu"):
+        return ragged.why_not(model, attn_implementation)
 
 
 def trace_step(
@@ -45,51 +65,71 @@ def trace_step(
     """
     # Frozen weights may be rounded at their first use: let that happen unseen.
     with _Kernels(precision, device), torch.no_grad():
-        _decode(model, StepShape(1, 2, 1))
+        _decode(model, Padded(1, 2, 1))
     parameters = [p for p in model.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.grad = torch.empty_like(parameter) if accumulates else None
     held = sum(p.numel() * p.element_size() for p in parameters) if accumulates else 0
     meter = _Live(model, () if accumulates else parameters)
     kernels = _Kernels(precision, device)
-    with kernels, _also_when_recomputing(model, kernels), meter:
+    layout = None
+    if isinstance(shape, EndToEnd):
+        layout = ragged.lay_out(shape.groups).to(torch.device("meta"))
+    with (
+        ragged.laid_out(model, layout, traced_for=device),
+        kernels,
+        _also_when_recomputing(model, kernels),
+        meter,
+    ):
         hidden = _decode(model, shape)
         activations = meter.live
-        loss = _loss(model, hidden, shape.trained)
+        loss = _loss(model, hidden, shape.trained, kernels)
         del hidden
         meter.in_backward = True
         loss.backward()
     for parameter in parameters:
         parameter.grad = None
-    return Traced(activations, meter.peak + held, meter.gradients_at_peak + held)
+    return Traced(
+        activations,
+        meter.peak + held,
+        meter.gradients_at_peak + held,
+        meter.small_peak,
+        meter.calls,
+    )
 
 
 def _decode(model: Any, shape: StepShape) -> Tensor:
-    """The decoder over a micro-batch, as training runs it: (rows, length, hidden)."""
-    ids = torch.empty(shape.rows, shape.length, dtype=torch.int64, device="meta")
-    if shape.packed:
-        mask = torch.empty(shape.rows, 1, shape.length, shape.length, device="meta")
-        return models.hidden_states(model, input_ids=ids, attention_mask=mask, position_ids=ids)
-    if not shape.prefix:
-        return models.hidden_states(model, input_ids=ids)
-    from transformers import DynamicCache
-
-    cache = DynamicCache()
-    prefix = torch.empty(1, shape.prefix, dtype=torch.int64, device="meta")
-    models.hidden_states(model, input_ids=prefix, past_key_values=cache)
-    for layer in cache.layers:
-        assert layer.keys is not None and layer.values is not None
-        layer.keys = layer.keys.expand(shape.rows, -1, -1, -1)
-        layer.values = layer.values.expand(shape.rows, -1, -1, -1)
-    return models.hidden_states(model, input_ids=ids, past_key_values=cache)
+    """The decoder over a micro-batch, as training runs it: (lines, tokens, hidden)."""
+    lines = (1, shape.tokens) if isinstance(shape, EndToEnd) else (shape.lines, shape.width)
+    ids = torch.empty(lines, dtype=torch.int64, device="meta")
+    given = {}
+    if isinstance(shape, EndToEnd) or shape.packed:
+        given["position_ids"] = ids
+    if isinstance(shape, Padded) and shape.packed:
+        given["attention_mask"] = torch.empty(
+            shape.lines, 1, shape.width, shape.width, device="meta"
+        )
+    return models.hidden_states(model, input_ids=ids, **given)
 
 
-def _loss(model: Any, hidden: Tensor, trained: int) -> Tensor:
-    """Cross-entropy over the logits of `trained` positions."""
-    flat = hidden.reshape(-1, hidden.shape[-1])
+def _loss(model: Any, hidden: Tensor, trained: int, kernels: _Kernels) -> Tensor:
+    """Cross-entropy over the logits of `trained` positions, as in training/loss.py."""
+
+    def of_chunk(part: Tensor) -> Tensor:
+        with kernels:  # torch leaves function modes when a chunk is computed again
+            logits = models.logits(model, part).float()
+            targets = torch.empty(len(part), dtype=torch.int64, device="meta")
+            return F.cross_entropy(logits, targets, reduction="sum")
+
     places = torch.empty(trained, dtype=torch.int64, device="meta")
-    logits = models.logits(model, flat[places]).float()
-    return F.cross_entropy(logits, places, reduction="sum")
+    picked = hidden.reshape(-1, hidden.shape[-1])[places]
+    total = picked.new_zeros((), dtype=torch.float32)
+    for part in picked.split(LOGIT_CHUNK):
+        if trained > LOGIT_CHUNK:
+            total = total + checkpoint(of_chunk, part, use_reentrant=False)
+        else:
+            total = total + of_chunk(part)
+    return total
 
 
 # --- counting ----------------------------------------------------------------------------------
@@ -101,6 +141,7 @@ class _Live(TorchDispatchMode):  # type: ignore[misc]
     def __init__(self, model: Any, parameters: Sequence[Tensor]) -> None:
         super().__init__()
         self.live = self.peak = self.gradients_at_peak = 0
+        self.small = self.small_peak = self.calls = 0
         self.in_backward = False
         self.parameters = parameters
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -112,6 +153,7 @@ class _Live(TorchDispatchMode):  # type: ignore[misc]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
+        self.calls += 1
         for tensor in tree_iter(out):
             if isinstance(tensor, Tensor):
                 self._count(tensor.untyped_storage())
@@ -128,11 +170,14 @@ class _Live(TorchDispatchMode):  # type: ignore[misc]
             return
         self._known.add(storage)
         size = storage.nbytes()
-        self.live += size
-        weakref.finalize(storage, self._free, size)
+        self._change(size)
+        weakref.finalize(storage, self._change, -size)
 
-    def _free(self, size: int) -> None:
-        self.live -= size
+    def _change(self, size: int) -> None:
+        self.live += size
+        if abs(size) <= LARGEST_KEPT:
+            self.small += size
+            self.small_peak = max(self.small_peak, self.small)
 
 
 # --- standing in for the real kernels ----------------------------------------------------------
@@ -161,6 +206,11 @@ class _Kernels(TorchFunctionMode):  # type: ignore[misc]
             mask = kwargs.get("attn_mask")
             # Kernels add masks: one of booleans becomes one of numbers, kept for the backward.
             mask = None if mask is None else mask.to(query.dtype)
+            if mask is not None and kwargs.get("enable_gqa") and self.device == "cuda":
+                # No fused kernel there takes a mask together with fewer heads of keys.
+                return torch._scaled_dot_product_attention_math(
+                    query, key, value, mask, enable_gqa=True
+                )[0]
             return _FusedAttention.apply(query, key, value, mask)
         if func is F.dropout and self.device == "cuda":
             rate, training = kwargs.get("p", 0.5), kwargs.get("training", True)

@@ -53,10 +53,11 @@ class History:
 def read_history(run: Run) -> History:
     """Read the training that the folder's data and plan belong to.
 
-    Building or planning anew makes older training events history of another run; going back in
-    steps (a resume, a fresh start) replaces the steps that are done again.
+    Building or planning anew makes older training events history of another run, unless the run
+    is still trained after it; going back in steps (a resume, a fresh start) replaces the steps
+    that are done again.
     """
-    story = _Story()
+    story = _Story(trained=run.is_done("train"))
     for event in run.events():
         story.tell(event)
     return History(list(story.steps.values()), list(story.validations.values()), story.others)
@@ -66,6 +67,8 @@ def read_history(run: Run) -> History:
 class _Story:
     """The events so far."""
 
+    trained: bool
+    """The run's training stands, whatever was built or planned since."""
     steps: dict[int, dict[str, Any]] = field(default_factory=dict)
     validations: dict[int, dict[str, Any]] = field(default_factory=dict)
     others: list[dict[str, Any]] = field(default_factory=list)
@@ -97,7 +100,7 @@ class _Story:
         if self.training:
             self.began = event.get("time") if self.began is None else self.began
             self.attempt = (len(self.others), event.get("time"))
-        elif event.get("stage") in ("data", "plan"):
+        elif event.get("stage") in ("data", "plan") and not self.trained:
             self.steps, self.validations, self.others = {}, {}, []
             self.began = None
 

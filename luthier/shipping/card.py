@@ -11,6 +11,7 @@ from types import ModuleType
 from luthier import __version__
 from luthier.artifacts import DataStats, Estimate, Evaluation, TrainSummary, load_examples
 from luthier.model import ALIASES
+from luthier.packaged import NAME, ORIGINAL, SMOLLM2
 from luthier.run import Run
 
 
@@ -19,7 +20,8 @@ def model_card(run: Run, exporter: ModuleType) -> str:
 
     Args:
         run: a run whose train stage has finished; figures are given where it was evaluated.
-        exporter: says the LIBRARY that opens the export, and the USE, a piece of Python.
+        exporter: says the LIBRARY that opens the export, the USE, a piece of Python, and whether
+            it NEEDS_BASE.
     """
     recipe, summary, data = run.recipe, TrainSummary.load(run), DataStats.load(run)
     named, hub = _base(recipe.model.name)
@@ -41,6 +43,7 @@ def model_card(run: Run, exporter: ModuleType) -> str:
         *_question(run),
         "## How to use it",
         f"```python\n{exporter.USE}\n```",
+        *(_on_base(recipe.model.name) if exporter.NEEDS_BASE else []),
         f"Or with luthier, which also calibrates: `luthier predict {run.name} ...`.",
     ]
     return "\n\n".join(parts) + "\n"
@@ -50,13 +53,39 @@ def _base(name: str) -> tuple[str, str | None]:
     """What the base model is called in public, and its hub id, if it has one."""
     if name.startswith("run:"):
         return f"the model of the run `{name.removeprefix('run:')}`", None
+    if name == NAME:
+        copy = f"its weights de-quantised from the 4 bits of the package `{SMOLLM2.requirement}`"
+        return f"`{ORIGINAL}`, {copy}", ORIGINAL
     if name in ALIASES:
         hub = ALIASES[name].hub
-        return f"`{hub or name}`", hub
+        return f"`{hub}`", hub
     path = Path(name).expanduser()
     if path.exists() or path.suffix == ".gguf" or name[0] in "/.~":
         return f"a local model, `{path.name}`", None
     return f"`{name}`", name
+
+
+def _on_base(name: str) -> list[str]:
+    """What to know about the base that `adapter_config.json` names."""
+    if name == NAME:
+        return [
+            f"This opens the adapter on the weights of `{ORIGINAL}` as they are on the hub. It was "
+            "trained and measured on a copy that had been rounded to 4 bits, so its answers will "
+            "be close to the measured ones, and not the same. luthier, and its `merged` export, "
+            "use that very copy."
+        ]
+    if name.startswith("run:"):
+        return [
+            f"Its base is {_base(name)[0]}, which `adapter_config.json` calls `{name}`. Where that "
+            "run trained an adapter, peft cannot open it by this name: export it with `merged`, "
+            "and put that folder in the place of `base_model_name_or_path`."
+        ]
+    if _base(name)[1] is None:
+        return [
+            f"Its base is {_base(name)[0]}: `adapter_config.json` names the folder where it lay. "
+            "On another machine, put its folder there in the place of `base_model_name_or_path`."
+        ]
+    return []
 
 
 def _results(found: Evaluation) -> list[str]:

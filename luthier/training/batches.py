@@ -1,7 +1,8 @@
 """Rows -> items -> batches -> tensors.
 
-An *item* is a rendered row. A *sequence* is one line of a batch: one item, or with packing
-several that never see each other. A *batch* is what one forward pass takes.
+An *item* is a rendered row. A *line* of a batch plan is one item, or with packing several that
+never see each other. A *batch* is what one forward pass takes: all rows end to end where the
+model's attention allows (`ragged.py`), else padded lines.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,11 +18,11 @@ from torch import Tensor
 from luthier.chat import Renderer
 from luthier.errors import DataError
 from luthier.example import Example
+from luthier.prefixes import Prefixes, find_prefixes
+from luthier.ragged import Layout, lay_out
 from luthier.training.config import TrainConfig
 from luthier.training.smoothing import ClassSmoothing
 
-MIN_SHARED_PREFIX = 8
-"""Tokens; below this a forward pass of its own costs more than it saves."""
 LENGTH_GROUP = 50
 """Batches sorted together by `group_by_length`, as in transformers' LengthGroupedSampler."""
 
@@ -47,15 +49,15 @@ class Batch:
     """What one forward pass takes. B lines of T tokens, N trained tokens."""
 
     input_ids: Tensor
-    """(B, T) int64, padded on the right; without the shared prefix, if there is one."""
-    prefix_ids: Tensor | None
-    """(1, P) int64: the tokens all lines start with, run once; None when nothing is shared."""
+    """(B, T) int64; end to end: B is 1; else padded on the right."""
     position_ids: Tensor | None
-    """(B, T) int64, restarting with every packed item; None: 0..T-1."""
+    """(B, T) int64, counted within each row; None: 0..T-1."""
     attention_mask: Tensor | None
     """(B, 1, T, T) float32, 0 or -inf, block-diagonal and causal; None: causal."""
+    layout: Layout | None
+    """Of rows end to end; None: padded lines."""
     row_lengths: Tensor
-    """(B, T) int64: length of the item each token belongs to (NEFTune's L)."""
+    """(B, T) int64: length of the row each token belongs to (NEFTune's L)."""
     sources: Tensor
     """(N,) int64: flat positions in (B, T) of the hidden states that predict the targets."""
     targets: Tensor
@@ -64,12 +66,17 @@ class Batch:
     """(index into targets, token ids, probabilities) where the target is a distribution."""
     items: list[Item]
     tokens: int
-    """Tokens that are no padding, the shared prefix counted for each row."""
+    """Tokens that are no padding, a shared prefix counted for each row."""
+
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens that go through the model: a shared prefix once, padding included."""
+        return self.input_ids.numel()
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        moved = {
-            name: value.to(device) if isinstance(value, Tensor) else value
+        moved: dict[str, Any] = {
+            name: value.to(device) if isinstance(value, (Tensor, Layout)) else value
             for name, value in vars(self).items()
         }
         return Batch(**moved)
@@ -98,26 +105,27 @@ def prepare(
     return items
 
 
-def shared_prefix(items: Sequence[Item]) -> int:
-    """Number of untrained tokens that all items start with (0 when too few to be worth it)."""
-    if len(items) < 2:
-        return 0
-    first = items[0].ids
-    length = min(item.trained.index(True) for item in items)
-    # At least one token stays in every suffix: it carries the hidden state that predicts.
-    length = min(length, min(len(item.ids) for item in items) - 1, len(first)) - 1
-    for item in items:
-        while length > 0 and item.ids[:length] != first[:length]:
-            length = next((i for i in range(length) if item.ids[i] != first[i]), length - 1)
-    return length if length >= MIN_SHARED_PREFIX else 0
+def shared_prefixes(items: Sequence[Item], batch_size: int) -> Prefixes:
+    """Group items by what their prompts start with.
+
+    At least one token stays in every row: it carries the hidden state that predicts.
+    """
+    prompts = [item.ids[: max(item.trained.index(True) - 1, 0)] for item in items]
+    return find_prefixes(prompts, batch_size)
 
 
 def plan_epoch(
-    items: Sequence[Item], train: TrainConfig, *, seed: int, epoch: int
+    items: Sequence[Item],
+    train: TrainConfig,
+    *,
+    seed: int,
+    epoch: int,
+    prefixes: Prefixes | None = None,
 ) -> list[BatchPlan]:
     """Share the items of one epoch out over micro-batches.
 
     The order depends only on (seed, epoch), so a resumed run sees the batches it would have seen.
+    Items that share a long prompt come together (`prefixes`), where that saves enough.
     """
     # A string seed is hashed with SHA-512 by `random`, independent of the process.
     rng = random.Random(f"{seed}/{epoch}")
@@ -125,24 +133,39 @@ def plan_epoch(
     rng.shuffle(order)
     size = train.per_device_train_batch_size
     if train.packing:
-        sequences = _pack(order, items, train.max_seq_length)
-    elif train.group_by_length:
-        return _length_grouped(order, items, size, rng)
-    else:
-        sequences = [[index] for index in order]
-    return [sequences[i : i + size] for i in range(0, len(sequences), size)]
+        lines = _pack(order, items, train.max_seq_length)
+        return [lines[i : i + size] for i in range(0, len(lines), size)]
+    groups = _in_groups(order, prefixes)
+    chunks: list[list[int]] = []
+    left: list[int] = []
+    for group in groups:
+        ordered = _by_length(group, items, size) if train.group_by_length else group
+        full = len(ordered) - len(ordered) % size if len(groups) > 1 else len(ordered)
+        chunks += [ordered[i : i + size] for i in range(0, full, size)]
+        left += ordered[full:]
+    chunks += [left[i : i + size] for i in range(0, len(left), size)]
+    if train.group_by_length or len(groups) > 1:
+        rng.shuffle(chunks)
+    return [[[index] for index in chunk] for chunk in chunks]
 
 
-def _length_grouped(
-    order: list[int], items: Sequence[Item], size: int, rng: random.Random
-) -> list[BatchPlan]:
-    batches: list[BatchPlan] = []
+def _in_groups(order: list[int], prefixes: Prefixes | None) -> list[list[int]]:
+    """Items of the same prefix together, in the given order otherwise."""
+    if prefixes is None or len(prefixes.lengths) < 2:
+        return [order]
+    groups: dict[int, list[int]] = {}
+    for index in order:
+        groups.setdefault(prefixes.group_of[index], []).append(index)
+    return list(groups.values())
+
+
+def _by_length(order: list[int], items: Sequence[Item], size: int) -> list[int]:
     step = size * LENGTH_GROUP
-    for start in range(0, len(order), step):
-        group = sorted(order[start : start + step], key=lambda i: -len(items[i].ids))
-        batches += [[[i] for i in group[k : k + size]] for k in range(0, len(group), size)]
-    rng.shuffle(batches)
-    return batches
+    return [
+        index
+        for start in range(0, len(order), step)
+        for index in sorted(order[start : start + step], key=lambda i: -len(items[i].ids))
+    ]
 
 
 def _pack(order: list[int], items: Sequence[Item], limit: int) -> list[Line]:
@@ -167,54 +190,117 @@ def _pack(order: list[int], items: Sequence[Item], limit: int) -> list[Line]:
     return packed
 
 
-def collate(plan: BatchPlan, items: Sequence[Item], *, pad_id: int, prefix: int = 0) -> Batch:
+def collate(
+    plan: BatchPlan, items: Sequence[Item], *, pad_id: int, prefixes: Prefixes | None = None
+) -> Batch:
     """Turn a batch plan into tensors.
 
     Args:
         plan: indices of the items, by line.
         items: all items.
         pad_id: token for the padding on the right; causal attention never looks there.
-        prefix: number of leading tokens all items share; they are taken out of the lines.
+        prefixes: what items share; with it, rows are laid end to end (`ragged.py`); without,
+            lines are padded.
     """
-    lines = [[items[i] for i in sequence] for sequence in plan]
-    packed = any(len(line) > 1 for line in lines)
-    assert not (packed and prefix), "packed lines have several prefixes"
-    width = max(sum(len(item.ids) for item in line) for line in lines) - prefix
-    input_ids = torch.full((len(lines), width), pad_id, dtype=torch.int64)
-    lengths = torch.ones_like(input_ids)
-    positions = torch.zeros_like(input_ids)
-    owners = torch.full_like(input_ids, -1)
+    if prefixes is not None:
+        return _end_to_end([i for line in plan for i in line], items, prefixes)
+    return _padded(plan, items, pad_id)
+
+
+def _end_to_end(indices: list[int], items: Sequence[Item], prefixes: Prefixes) -> Batch:
+    """One line of all rows' tokens, grouped by prefix."""
+    groups: dict[int, list[int]] = {}
+    for index in indices:
+        groups.setdefault(prefixes.group_of[index], []).append(index)
+    line = _Line()
+    shapes = []
+    for group, members in groups.items():
+        members.sort(key=lambda i: len(items[i].ids))
+        shared = prefixes.lengths[group] if len(members) > 1 else 0
+        if shared:
+            # The strength of noise depends on a row's length; the prefix belongs to all rows.
+            mean = round(sum(len(items[i].ids) for i in members) / len(members))
+            line.add(items[members[0]].ids[:shared], 0, mean)
+        for index in members:
+            line.add_item(items[index], shared)
+        shapes.append((shared, [len(items[i].ids) - shared for i in members]))
+    rows = [items[i] for members in groups.values() for i in members]
+    return Batch(
+        input_ids=torch.tensor([line.ids]),
+        position_ids=torch.tensor([line.positions]),
+        attention_mask=None,
+        layout=lay_out(shapes),
+        row_lengths=torch.tensor([line.lengths]),
+        sources=torch.tensor(line.sources, dtype=torch.int64),
+        targets=torch.tensor(line.targets, dtype=torch.int64),
+        soft=line.soft,
+        items=rows,
+        tokens=sum(len(item.ids) for item in rows),
+    )
+
+
+def _padded(plan: BatchPlan, items: Sequence[Item], pad_id: int) -> Batch:
+    lines = [_Line() for _ in plan]
+    for line, members in zip(lines, plan, strict=True):
+        for index in members:
+            line.add_item(items[index], 0)
+    width = max(len(line.ids) for line in lines)
+    packed = any(len(members) > 1 for members in plan)
+    rows = [items[i] for members in plan for i in members]
+    owners = [
+        [number for number, i in enumerate(members) for _ in items[i].ids] for members in plan
+    ]
+
+    def filled(values: Sequence[Sequence[int]], padding: int) -> Tensor:
+        return torch.tensor([[*row, *[padding] * (width - len(row))] for row in values])
+
     sources: list[int] = []
     targets: list[int] = []
     soft: list[tuple[int, list[int], list[float]]] = []
-    for row, line in enumerate(lines):
-        at = 0
-        for number, item in enumerate(line):
-            ids = item.ids[prefix:]
-            input_ids[row, at : at + len(ids)] = torch.tensor(ids)
-            lengths[row, at : at + len(ids)] = len(item.ids)
-            positions[row, at : at + len(ids)] = torch.arange(len(ids))
-            owners[row, at : at + len(ids)] = number
-            for position, is_trained in enumerate(item.trained):
-                if is_trained:
-                    if position in item.soft:
-                        soft.append((len(targets), *item.soft[position]))
-                    sources.append(row * width + at + position - prefix - 1)
-                    targets.append(item.ids[position])
-            at += len(ids)
-    flat = [item for line in lines for item in line]
+    for number, line in enumerate(lines):
+        soft += [(len(targets) + i, ids, p) for i, ids, p in line.soft]
+        sources += [number * width + at for at in line.sources]
+        targets += line.targets
     return Batch(
-        input_ids=input_ids,
-        prefix_ids=torch.tensor([flat[0].ids[:prefix]]) if prefix else None,
-        position_ids=positions if packed else None,
-        attention_mask=_block_diagonal(owners) if packed else None,
-        row_lengths=lengths,
+        input_ids=filled([line.ids for line in lines], pad_id),
+        position_ids=filled([line.positions for line in lines], 0) if packed else None,
+        attention_mask=_block_diagonal(filled(owners, -1)) if packed else None,
+        layout=None,
+        row_lengths=filled([line.lengths for line in lines], 1),
         sources=torch.tensor(sources, dtype=torch.int64),
         targets=torch.tensor(targets, dtype=torch.int64),
         soft=soft,
-        items=flat,
-        tokens=sum(len(item.ids) for item in flat),
+        items=rows,
+        tokens=sum(len(item.ids) for item in rows),
     )
+
+
+class _Line:
+    """Tokens of a line, as they are put together."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.lengths: list[int] = []
+        self.sources: list[int] = []
+        self.targets: list[int] = []
+        self.soft: list[tuple[int, list[int], list[float]]] = []
+
+    def add(self, ids: list[int], position: int, length: int) -> None:
+        self.ids += ids
+        self.positions += range(position, position + len(ids))
+        self.lengths += [length] * len(ids)
+
+    def add_item(self, item: Item, skipped: int) -> None:
+        """Add a row but for its first tokens, which are in the line already."""
+        start = len(self.ids) - skipped
+        self.add(item.ids[skipped:], skipped, len(item.ids))
+        for position, is_trained in enumerate(item.trained):
+            if is_trained:
+                if position in item.soft:
+                    self.soft.append((len(self.targets), *item.soft[position]))
+                self.sources.append(start + position - 1)
+                self.targets.append(item.ids[position])
 
 
 def _block_diagonal(owners: Tensor) -> Tensor:

@@ -81,8 +81,99 @@ class QuantizationSection(Section):
         return self
 
 
+class FsdpSection(Section):
+    """How FSDP2 shards; names as in `fsdp_config` of `transformers.TrainingArguments`."""
+
+    version: Literal[2] = 2
+    """FSDP2 (`torch.distributed.fsdp.fully_shard`), the only one there is here."""
+    reshard_after_forward: bool = True
+    """Free a layer's gathered weights after its forward pass and gather them again for the backward
+    pass; false: more memory, less traffic."""
+    transformer_layer_cls_to_wrap: list[str] | None = None
+    """Classes of the layers that are sharded one by one; null: those the architecture names."""
+
+
+class OffloadSection(Section):
+    """Where a part of ZeRO's state is kept; names as in a DeepSpeed configuration."""
+
+    device: Literal["none", "cpu"] = "cpu"
+    """`cpu`: in main memory."""
+    pin_memory: bool = False
+    """Page-locked main memory: faster copies."""
+
+
+class ZeroSection(Section):
+    """ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054); names as in a DeepSpeed configuration."""
+
+    stage: Literal[1, 2, 3]
+    """What is shared out: 1 the optimizer's state, 2 the gradients too, 3 the weights too."""
+    offload_optimizer: OffloadSection | None = None
+    """The optimizer's state in main memory."""
+    offload_param: OffloadSection | None = None
+    """The weights in main memory (stage 3)."""
+    overlap_comm: bool | None = None
+    """Send gradients while the backward pass goes on; null: DeepSpeed's default for the stage."""
+    contiguous_gradients: bool = True
+    """Copy gradients into one buffer as they come, against fragmentation."""
+    reduce_bucket_size: int = Field(default=500_000_000, ge=1)
+    """Elements that are added up over the processes at a time."""
+    allgather_bucket_size: int = Field(default=500_000_000, ge=1)
+    """Elements that are gathered at a time (stages 1 and 2)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_auto(cls, value: Any) -> Any:
+        """`auto` means what luthier would do anyway."""
+        return {k: v for k, v in value.items() if v != "auto"} if isinstance(value, dict) else value
+
+
+_SET_BY_LUTHIER = {
+    "train_batch_size": "per_device_train_batch_size",
+    "train_micro_batch_size_per_gpu": "per_device_train_batch_size",
+    "gradient_accumulation_steps": "gradient_accumulation_steps",
+    "gradient_clipping": "max_grad_norm",
+    "optimizer": "optim",
+    "scheduler": "lr_scheduler_type",
+    "bf16": "bf16",
+    "fp16": "fp16",
+    "zero_allow_untested_optimizer": "optim",
+}
+"""Keys of a DeepSpeed configuration -> the settings that decide them here."""
+
+
+class DeepspeedSection(Section):
+    """A DeepSpeed configuration, as far as the rest of `train` does not decide it."""
+
+    zero_optimization: ZeroSection
+    """The stage, and where its parts are kept."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_auto(cls, value: Any) -> Any:
+        """Take a configuration written for Hugging Face's Trainer, where such keys are `auto`."""
+        if not isinstance(value, dict):
+            return value
+        for key in _SET_BY_LUTHIER.keys() & value.keys():
+            if not _is_auto(value[key]):
+                raise ValueError(
+                    f"'{key}' follows from train.{_SET_BY_LUTHIER[key]}; leave it out, or write "
+                    "auto"
+                )
+        return {key: inner for key, inner in value.items() if key not in _SET_BY_LUTHIER}
+
+
+def _is_auto(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_auto(inner) for inner in value.values())
+    return bool(value == "auto")
+
+
 class TrainConfig(Section):
     """Everything that decides the weights that come out."""
+
+    engine: Literal["luthier", "trl"] = "luthier"
+    """Who takes the steps: luthier's own loop, or TRL's `SFTTrainer` on the same batches (needs the
+    extra `trl`; cannot resume)."""
 
     # What is updated
     lora: LoraSection | None = LoraSection()
@@ -126,7 +217,8 @@ class TrainConfig(Section):
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     """The loss is normalised by the trained tokens of the whole accumulation: 1x8 = 8x1."""
     auto_find_batch_size: bool = False
-    """Try the longest batch first and halve until it fits; accumulation makes up for it."""
+    """Start with as many rows at a time as the plan says that fit, and try the longest batch before
+    training; with or without it, a step that does not fit is done again in smaller pieces."""
     group_by_length: bool = False
     """Batches of similar length, in random order."""
     packing: bool = False
@@ -136,19 +228,37 @@ class TrainConfig(Section):
 
     # Memory and precision
     gradient_checkpointing: bool = False
+    """Keep the activations at layer borders only and compute the rest again (Chen et al. 2016,
+    arXiv:1604.06174): less memory for about a forward pass more."""
     bf16: bool | None = None
     """null: decided by the plan from what the hardware does well."""
     fp16: bool = False
+    """fp16 autocast with loss scaling, for GPUs without bf16; prefer `bf16` elsewhere."""
     autocast: bool = False
     """Compute everything in the low precision, as HF's bf16 does. Off, only the products with
     frozen weights are; adapters, norms and the residual stream stay in fp32, which learns as
     fast as fp32 at the speed of bf16."""
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    """Attention kernel: PyTorch's own (`sdpa`, what transformers takes by itself), the plain
+    formula, or the package flash-attn."""
+
+    # Several processes (`--nproc`, torchrun, Slurm): docs/scale.md
+    fsdp: bool = False
+    """Share weights, gradients and the optimizer's state out over the processes (FSDP2); false:
+    each holds the whole model."""
+    fsdp_config: FsdpSection = FsdpSection()
+    """How, with `fsdp: true`."""
+    deepspeed: DeepspeedSection | None = None
+    """The same by DeepSpeed's ZeRO, e.g. {zero_optimization: {stage: 2}} (extra `deepspeed`)."""
+    ddp_timeout: int = Field(default=1800, ge=1)
+    """Seconds to wait for another process before giving it up."""
 
     # Regularisation
     max_grad_norm: float = Field(default=1.0, ge=0)
     """0: no clipping."""
     label_smoothing_factor: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target's mass that is spread over the other answers (Szegedy et al. 2016,
+    arXiv:1512.00567, section 7)."""
     label_smoothing_over: Literal["vocabulary", "classes"] = "vocabulary"
     """`vocabulary` is what Hugging Face does; `classes` spreads the mass over the task's labels
     only, which is what calibrates label confidence."""
@@ -167,8 +277,13 @@ class TrainConfig(Section):
     save_steps: int | None = Field(default=None, ge=1)
     """Optimizer steps between checkpoints; null: with every validation."""
     save_total_limit: int = Field(default=2, ge=1)
+    """Newest checkpoints kept (Hugging Face: all); with two, a damaged one loses little work. The
+    best weights are kept beside them."""
     load_best_model_at_end: bool = True
+    """End with the weights of the best validation, not of the last step (Hugging Face: false)."""
     metric_for_best_model: Literal["loss", "accuracy", "macro_f1"] = "loss"
+    """What the best validation is judged by; all but the loss need labels."""
     early_stopping_patience: int | None = Field(default=None, ge=1)
     """Validations without improvement before stopping; null: never."""
     early_stopping_threshold: float = Field(default=0.0, ge=0)
+    """A gain of no more than this, in the metric's own unit, is no improvement for the patience."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from luthier import model as models
+from luthier.ragged import laid_out
 from luthier.training.batches import Batch
 
 CHUNK = 1024
@@ -46,25 +47,11 @@ def summed_loss(model: torch.nn.Module, batch: Batch, *, label_smoothing: float 
 
 
 def run_backbone(model: torch.nn.Module, batch: Batch) -> Tensor:
-    """Hidden states (B, T, H) of the lines; a shared prefix is run once at batch size 1.
-
-    The prefix's keys and values are expanded over the batch (views); autograd sums their
-    gradients, so the result equals that of whole lines.
-    """
-    if batch.prefix_ids is None:
-        extra = {"position_ids": batch.position_ids, "attention_mask": batch.attention_mask}
-        given = {name: value for name, value in extra.items() if value is not None}
+    """Hidden states (B, T, H) of the lines of a batch."""
+    extra = {"position_ids": batch.position_ids, "attention_mask": batch.attention_mask}
+    given = {name: value for name, value in extra.items() if value is not None}
+    with laid_out(model, batch.layout):
         return models.hidden_states(model, input_ids=batch.input_ids, use_cache=False, **given)
-    from transformers import DynamicCache
-
-    cache = DynamicCache()
-    models.hidden_states(model, input_ids=batch.prefix_ids, past_key_values=cache, use_cache=True)
-    for layer in cache.layers:
-        layer.keys = layer.keys.expand(len(batch.input_ids), -1, -1, -1)
-        layer.values = layer.values.expand(len(batch.input_ids), -1, -1, -1)
-    return models.hidden_states(
-        model, input_ids=batch.input_ids, past_key_values=cache, use_cache=True
-    )
 
 
 def _chunk_loss(

@@ -2,7 +2,8 @@
 
 noise ~ U(-1, 1) * alpha / sqrt(L * d), with L the length of the row in tokens and d the width of
 the embedding. L is the row's own length, as in the paper's code, so padding and packing do not
-change the noise's scale.
+change the noise's scale. A prefix that several rows share gets one draw for all of them, with the
+mean of their lengths as L.
 """
 
 from __future__ import annotations

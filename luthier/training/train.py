@@ -6,7 +6,6 @@ Read `train` first: it is the story. One optimizer step is `Trainer.step` (train
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +20,13 @@ from luthier.chat import Renderer
 from luthier.console import progress, say
 from luthier.example import Example
 from luthier.run import RUNS, Run
-from luthier.training import batches
+from luthier.training import batches, parallel
 from luthier.training.config import TrainConfig
+from luthier.training.durable import make_durable
+from luthier.training.host_memory import peak_bytes
+from luthier.training.parallel import Team
 from luthier.training.smoothing import ClassSmoothing
-from luthier.training.trainer import Trainer, peak_bytes
+from luthier.training.trainer import Trainer
 from luthier.training.watch import Watch
 
 
@@ -36,10 +38,18 @@ def train(run: Run, *, runs: Path = RUNS) -> TrainSummary:
         runs: where `model: run:NAME` is looked up.
 
     Raises:
-        TrainingError: loss or gradients stay non-finite; the rows are named.
+        TrainingError: loss or gradients stay non-finite, with the rows named; or a step does not
+            fit into memory.
         KeyboardInterrupt: after saving a checkpoint, on Ctrl-C or SIGTERM.
     """
     recipe, plan = run.recipe, Plan.load(run)
+    with parallel.joined(recipe.train, plan.device) as team:
+        return _train(team.view(run), runs, plan, team)
+
+
+def _train(run: Run, runs: Path, plan: Plan, team: Team) -> TrainSummary:
+    recipe = run.recipe
+    take_steps = _engine(recipe.train)
     examples = load_examples(run, "train")
     watched = load_examples(run, "validation")
     tokenizer = models.open_tokenizer(recipe.model, runs)
@@ -60,24 +70,23 @@ def train(run: Run, *, runs: Path = RUNS) -> TrainSummary:
     if recipe.train.lora is not None:
         model = models.attach_adapter(model, recipe.train.lora, plan.precision)
 
-    trainer = Trainer(run, recipe.train, plan, model, renderer, items, seed=recipe.seed)
-    if recipe.train.auto_find_batch_size:
-        trainer.find_batch_size()
+    counts = [p.numel() for p in model.parameters()]
+    trained = [p.numel() for p in model.parameters() if p.requires_grad]
+    trainer = Trainer(run, recipe.train, plan, model, renderer, items, seed=recipe.seed, team=team)
     watch = Watch(trainer, watched, recipe.labels)
-    trainer.resume()
-    started = time.monotonic()
-    with _signals_as_flag() as stop:
-        _loop(trainer, watch, stop)
-    seconds = trainer.progress.seconds + time.monotonic() - started
+    take_steps(trainer, watch)
 
+    team.make_whole(model)
     if recipe.train.load_best_model_at_end and trainer.progress.best_step:
         watch.restore_best()
     weights = run.folder("train") / ("full" if recipe.train.lora is None else "adapter")
-    if recipe.train.lora is None:
-        models.save_full(model, tokenizer, weights)
-    else:
-        models.save_adapter(model, weights)
-    watch.forget_best()
+    if team.writes:
+        if recipe.train.lora is None:
+            models.save_full(model, tokenizer, weights)
+        else:
+            models.save_adapter(model, weights)
+        for path in [*weights.iterdir(), weights]:
+            make_durable(path)
     done = trainer.progress
     summary = TrainSummary(
         kind="full" if recipe.train.lora is None else "adapter",
@@ -89,39 +98,65 @@ def train(run: Run, *, runs: Path = RUNS) -> TrainSummary:
         best_step=done.best_step or done.step,
         best_metric=done.best_metric,
         stopped_early=done.stopped_early,
-        seconds=round(seconds, 2),
+        seconds=round(trainer.seconds(), 2),
         examples=done.examples,
         tokens=done.tokens,
         trained_tokens=done.trained_tokens,
-        peak_bytes=peak_bytes(),
-        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        total_parameters=sum(p.numel() for p in model.parameters()),
+        peak_bytes=peak_bytes(trainer.device),
+        trainable_parameters=sum(trained),
+        total_parameters=sum(counts),
+        processes=team.size,
     )
     summary.save(run)
+    # Last, so that a kill before it, or a full disk, costs none of the training.
+    watch.forget_best()
     return summary
+
+
+def _engine(train: TrainConfig) -> Callable[[Trainer, Watch], None]:
+    """What takes the optimizer steps; looked for first, since it may not be installed."""
+    if train.engine == "trl":
+        from luthier.training.trl_engine import train_with_trl
+
+        return train_with_trl
+    return _train_here
+
+
+def _train_here(trainer: Trainer, watch: Watch) -> None:
+    trainer.resume()
+    if trainer.train.auto_find_batch_size and not trainer.progress.step:
+        trainer.ladder.find()
+    with _signals_as_flag() as stop:
+        _loop(trainer, watch, stop)
 
 
 def _loop(trainer: Trainer, watch: Watch, stop: Callable[[], bool]) -> None:
     """Run the optimizer steps that are left, validating, saving and stopping on the way."""
-    train, state = trainer.train, trainer.progress
-    eval_every = train.eval_steps or trainer.steps_per_epoch
-    save_every = train.save_steps or eval_every
+    eval_every = trainer.train.eval_steps or trainer.steps_per_epoch
+    save_every = trainer.train.save_steps or eval_every
+    shown = trainer.progress.step
     with progress("Training", trainer.total_steps, "steps") as advance:
-        advance(state.step)
-        for group in trainer.groups():
-            fields = trainer.step(group)
-            advance(1, note=_note(fields))
+        advance(shown)
+        if trainer.progress.stopped_early:
+            return  # resumed at the step that it stopped at
+        while trainer.progress.step < trainer.total_steps:
+            fields = trainer.step(trainer.group(trainer.progress.step))
+            state = trainer.progress
+            advance(state.step - shown, note=_note(fields))
+            went_back, shown = state.step <= shown, state.step
             last = state.step == trainer.total_steps
-            if state.step % eval_every == 0 or last:
+            if not went_back and (state.step % eval_every == 0 or last):
                 watch.look()
-            if state.stopped_early:
-                break
-            if stop():
+            last, stopping = last or state.stopped_early, trainer.team.any(stop())
+            # The last step too: writing the final weights may yet fail (a full disk). After a
+            # step that failed there is nothing new, and older checkpoints may be needed.
+            due = state.step % save_every == 0 and state.step not in state.failed and not went_back
+            if due or last or stopping:
                 trainer.save()
+            if stopping:
                 raise KeyboardInterrupt
-            # The last step too: writing the final weights may yet fail (a full disk).
-            if state.step % save_every == 0 or last:
-                trainer.save()
+            if last:
+                return
 
 
 def _class_smoothing(
@@ -135,6 +170,8 @@ def _class_smoothing(
 
 
 def _note(fields: dict[str, Any]) -> str:
+    if "loss" not in fields:
+        return "left out"
     rate = fields["tokens"] / max(fields["seconds"], 1e-9)
     return f"loss {fields['loss']:.4f}  lr {fields['lr']:.2e}  {rate:,.0f} tokens/s"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 from luthier.console import say
 from luthier.errors import DataError
@@ -26,31 +25,34 @@ class Watch:
                 "use loss."
             )
 
-    @property
-    def best_folder(self) -> Path:
-        return self.trainer.run.folder("train") / "best"
-
     def look(self) -> None:
         """Validate now; keep the weights when they are the best so far."""
         if not self.items:
             return
         trainer, state = self.trainer, self.trainer.progress
-        metrics = validate(
-            trainer.model,
-            self.examples,
-            self.items,
-            trainer.renderer,
-            labels=self.labels,
-            batch_size=trainer.train.per_device_eval_batch_size,
-            device=trainer.device,
-        )
+        with trainer.ladder.evaluating():
+            metrics = validate(
+                trainer.model,
+                self.examples,
+                self.items,
+                trainer.renderer,
+                labels=self.labels,
+                batch_size=trainer.ladder.eval_batch_size,
+                device=trainer.device,
+                end_to_end=trainer.end_to_end,
+                smaller=trainer.ladder.smaller_evaluation,
+                team=trainer.team,
+            )
         trainer.run.event("validation", step=state.step, metrics=metrics)
         state.history.append({"step": state.step, **metrics})
         shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
         say(f"step {state.step}: validation {shown}")
         value = metrics[self.metric]
         gain = math.inf
-        if state.best_metric is not None:
+        if not math.isfinite(value):
+            say(f"step {state.step}: validation is not finite, and so not the best", "yellow")
+            gain = -math.inf
+        elif state.best_metric is not None:
             gain = state.best_metric - value if self.metric == "loss" else value - state.best_metric
         if gain > 0:
             state.best_step, state.best_metric = state.step, value
@@ -61,20 +63,27 @@ class Watch:
         state.stopped_early = patience is not None and state.worse_in_a_row >= patience
 
     def _keep(self) -> None:
-        """Keep the weights of this step, unless they are what training will end with anyway."""
-        if self.trainer.train.load_best_model_at_end:
-            checkpoint.save_weights(
-                self.best_folder, self.trainer.model, self.trainer.progress.step
-            )
+        """Keep the weights of this step, where training is to end with the best ones."""
+        trainer, state = self.trainer, self.trainer.progress
+        if trainer.train.load_best_model_at_end:
+            weights = trainer.team.weights(trainer.model)
+            if trainer.team.writes:
+                state.best_sha256 = checkpoint.save_weights(
+                    trainer.best_folder, weights, state.step, root=trainer.checkpoints
+                )
 
     def restore_best(self) -> None:
         """Put the best weights back into the model."""
-        best = self.trainer.progress.best_step
-        if best != self.trainer.progress.step:
-            weights = checkpoint.load_weights(self.best_folder, best)
-            checkpoint.set_weights(self.trainer.model, weights)
+        trainer, state = self.trainer, self.trainer.progress
+        if trainer.team.writes and state.best_step != state.step:
+            weights = checkpoint.load_weights(
+                trainer.best_folder, state.best_step, state.best_sha256
+            )
+            # Training is over: the model is a whole one, and this process's alone.
+            checkpoint.set_weights(trainer.model, weights)
 
     def forget_best(self) -> None:
         """Delete the kept copies; the final weights are saved under their own name."""
-        checkpoint.delete(self.best_folder)
-        checkpoint.delete(self.trainer.checkpoints)
+        if self.trainer.team.writes:
+            checkpoint.delete(self.trainer.best_folder)
+            checkpoint.delete(self.trainer.checkpoints)

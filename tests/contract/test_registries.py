@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import inspect
 import re
 from collections.abc import Callable
@@ -211,3 +213,21 @@ def test_exporters_can_be_opened_again(registry: Registry, name: str) -> None:
     module = registry.load(name)
     for function in (module.export, module.reload):
         assert list(signature(function))[:3] == ["run", "folder", "runs"]
+
+
+def imported(code: str) -> set[str]:
+    """Top-level packages that a piece of Python imports; a syntax error fails the test."""
+    tree = ast.parse(code)
+    names = [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+    names += [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(("registry", "name"), members("exporters"))
+def test_exporters_tell_the_card_how_to_open_an_export(registry: Registry, name: str) -> None:
+    module = registry.load(name)
+    assert imported(module.USE) == {module.LIBRARY}, "USE opens it with LIBRARY and nothing else"
+    assert importlib.util.find_spec(module.LIBRARY), "what ship itself opens the export with"
+    constants = [n.value for n in ast.walk(ast.parse(module.USE)) if isinstance(n, ast.Constant)]
+    assert constants.count("FOLDER") == 1, "USE says where the export's folder goes"
+    assert isinstance(module.NEEDS_BASE, bool)

@@ -11,7 +11,8 @@ import pytest
 
 from luthier.artifacts import DataStats, load_examples
 from luthier.data.build import FORMATS, build, input_files, read_rows_like
-from luthier.errors import DataError, LuthierError
+from luthier.data.template import BuiltTemplates, load_template
+from luthier.errors import DataError, LuthierError, RunError
 from luthier.example import SPLITS, Example
 from luthier.run import Run
 
@@ -76,7 +77,8 @@ def test_building_twice_writes_the_same_bytes(make_run: MakeRun) -> None:
     first = {p.name: p.read_bytes() for p in (run.path / "data").iterdir()}
     build(run)
     assert {p.name: p.read_bytes() for p in (run.path / "data").iterdir()} == first
-    assert set(first) == {*(f"{s}.parquet" for s in SPLITS), "stats.json", "rejects.jsonl"}
+    others = {"stats.json", "rejects.jsonl", "templates.json"}
+    assert set(first) == {*(f"{s}.parquet" for s in SPLITS), *others}
 
 
 def test_every_row_is_kept_or_rejected_with_a_reason(make_run: MakeRun, tmp_path: Path) -> None:
@@ -295,16 +297,38 @@ def test_classification_needs_the_label_as_the_completion(
         build(make_run(data={"template": "own.yaml"}))
 
 
+def test_the_templates_of_a_dataset_are_kept_in_the_run(make_run: MakeRun, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "description: d\nsystem: Be {how}.\nlet: {how: brief, n: 3}\n"
+        "prompt: '{n} {input} {{x}}'\ncompletion: '{output}'\n"
+    )
+    run = make_run(data={"template": ["own.yaml", "plain"]})
+    with run.stage("data", "built"):
+        build(run)
+    expected = [load_template(name, tmp_path) for name in ("own.yaml", "plain")]
+    assert BuiltTemplates.load(run).templates == expected
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    assert BuiltTemplates.FILE in manifest["data"]["files"]
+    (run.path / BuiltTemplates.FILE).unlink()
+    with pytest.raises(RunError, match=r"templates.json is missing.*`luthier build --force`"):
+        BuiltTemplates.load(run)
+
+
 def test_another_file_is_read_like_the_first_source(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make_run()
+    own = tmp_path / "own.yaml"
+    own.write_text("description: d\nprompt: 'Is it? {input}'\ncompletion: '{output}'\n")
+    run = make_run(data={"template": "own.yaml"})
+    build(run)
+    own.unlink()
     (tmp_path / "real.csv").write_text("text,gold\na b c,True\na b c,True\nd e f,maybe\n")
     monkeypatch.chdir(tmp_path)
     rows, rejected = read_rows_like(
         run, Path("real.csv"), input_column="text", output_column="gold"
     )
     assert [(e.fields["input"], e.label, e.split) for e in rows] == [("a b c", "True", "test")] * 2
+    assert {e.prompt[-1].content for e in rows} == {"Is it? a b c"}
     assert rejected == {"label outside the set": 1} and len({e.id for e in rows}) == 2
     with pytest.raises(DataError, match="no column 'sentence'"):
         read_rows_like(run, Path("real.csv"))

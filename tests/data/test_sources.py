@@ -12,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from luthier.as_written import json_text
 from luthier.data.config import SourceConfig
-from luthier.data.rows import Reject, Row
+from luthier.data.rows import Reject, Row, kind_of
 from luthier.data.sources import open_file, open_source
+from luthier.data.template import as_text
 from luthier.errors import DataError
 
 
@@ -56,10 +58,33 @@ def test_csv_values_stay_as_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["jsonl", "json"])
 def test_json_strings_and_fractions_stay_as_written(tmp_path: Path, suffix: str) -> None:
-    lines = [json.dumps({"label": v}) for v in AS_WRITTEN] + ['{"label": 0.50}', '{"label": NaN}']
+    fractions = ["0.50", "1E5", "-0.0", "0.1234567890123456789", "1e400", "NaN", "-Infinity"]
+    lines = [json.dumps({"label": v}) for v in AS_WRITTEN]
+    lines += [f'{{"label": {v}, "in": [{{"deep": {v}}}]}}' for v in fractions]
     text = "\n".join(lines) if suffix == "jsonl" else "[" + ",\n".join(lines) + "]"
     rows, rejects = read(write(tmp_path / f"a.{suffix}", text))
-    assert [r.fields["label"] for r in rows] == [*AS_WRITTEN, "0.50", "NaN"] and not rejects
+    assert [str(r.fields["label"]) for r in rows] == [*AS_WRITTEN, *fractions] and not rejects
+    numbers = [r.fields["label"] for r in rows[len(AS_WRITTEN) :]]
+    assert all(isinstance(n, float) for n in numbers)
+    assert numbers[:3] == [0.5, 100000.0, 0.0]
+    assert [json_text(r.fields) for r in rows] == lines
+    inner = [as_text(r.fields["in"]) for r in rows[len(AS_WRITTEN) :]]
+    assert inner == [f'[{{"deep": {v}}}]' for v in fractions]
+    assert kind_of(numbers[0]) == "a number"
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_a_row_that_is_nested_too_deeply_is_one_reject(tmp_path: Path, suffix: str) -> None:
+    deep = [f'{{"a": {"[" * n}1{"]" * n}}}' for n in (99, 100)] + ["[" * 101 + "]" * 101]
+    lines = [*deep, '{"a": "' + "[" * 300 + '"}']
+    text = "\n".join(lines) if suffix == "jsonl" else "[" + ",\n".join(lines) + "]"
+    rows, rejects = read(write(tmp_path / f"a.{suffix}", text))
+    assert [r.origin.row for r in rows] == [1, 4]
+    assert [(r.origin.row, r.what) for r in rejects] == [
+        (2, "nested too deeply"), (3, "nested too deeply"),
+    ]  # fmt: skip
+    assert rejects[0].fields == {"line": lines[1]}
+    assert json_text(rows[0].fields) == lines[0]
 
 
 def test_a_bad_jsonl_line_is_one_reject_with_its_line(tmp_path: Path) -> None:
@@ -222,6 +247,16 @@ def test_parquet_class_numbers_become_their_names(tmp_path: Path) -> None:
     assert opened.columns == ["t", "l"] and opened.total == 3
     rows = [r for r in opened.records if isinstance(r, Row)]
     assert [(r.origin.row, r.fields["l"]) for r in rows] == [(1, "yes"), (2, "no"), (3, None)]
+
+
+def test_a_missing_file_is_looked_for_in_a_folder_with_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"^a\.csv: no such file in {tmp_path}\.$"):
+        open_file(Path("a.csv"))
+    with pytest.raises(DataError, match=rf"there is no folder {tmp_path / 'deep'} either\.$"):
+        open_file(Path("deep/a.csv"))
 
 
 def test_an_unreachable_hub_is_said_to_be(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ import pytest
 from trained_project import Project, Said, finished, luthier, make_project, rows  # noqa: F401
 
 from luthier import model as models
+from luthier.errors import RunError
+from luthier.recipe import ModelSection
 from luthier.run import STAGES, Run
 
 PAGE = 4096
@@ -73,8 +77,6 @@ def explained(said: Said) -> None:
     assert any(word in said.err for word in words), said.err
 
 
-# A lock file that could not be written is closed by the collector, which warns.
-@pytest.mark.filterwarnings("ignore:Exception ignored in.*FileIO.*lock")
 @pytest.mark.parametrize("verb", ["build", "train", "evaluate", "ship"])
 def test_a_stage_on_a_full_disk(
     disk: Disk,
@@ -144,6 +146,27 @@ def test_the_tokenizer_of_full_weights_on_a_full_disk(
     assert not list((run.path / "train").rglob("tokenizer_config.json"))
     disk.free()
     assert luthier(*args).code == 0
+
+
+def test_saving_says_the_same_whichever_file_does_not_fit(disk: Disk, tiny_model_dir: Path) -> None:
+    section = ModelSection(name=str(tiny_model_dir))
+    model, tokenizer = models.open_model(section), models.open_tokenizer(section)
+    weights = math.ceil((tiny_model_dir / "model.safetensors").stat().st_size / PAGE)
+    folder, failed_at = disk.path / "model", set()
+    for pages in (0, 1, weights - 1, *range(weights, weights + 40)):
+        shutil.rmtree(folder, ignore_errors=True)
+        disk.leave(pages)
+        try:
+            models.save_full(model, tokenizer, folder)
+        except RunError as error:
+            assert "(os error 28)" in str(error) or "No space left on device" in str(error)
+            assert "Free some space" in str(error)
+            failed_at.add(re.search(r"the (model|tokenizer) cannot be written", str(error))[1])
+        else:
+            break
+    else:
+        pytest.fail("it never fits")
+    assert failed_at == {"model", "tokenizer"}
 
 
 def test_predictions_on_a_full_disk(

@@ -1,4 +1,4 @@
-"""Runs that must agree do: 1x8 = 8x1 = packed = padded = prefix shared, in fp32."""
+"""Runs that must agree do: 1x8 = 8x1 = packed = padded = end to end with shared prefixes; fp32."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Gradients = dict[str, torch.Tensor]
 
 
 def first_step(
-    run: Run, lines: list[batches.BatchPlan], *, prefix: bool = False, **settings: Any
+    run: Run, lines: list[batches.BatchPlan], *, padded: bool = False, **settings: Any
 ) -> tuple[float, Gradients]:
     """Loss and gradients of one optimizer step over given micro-batches, from the same weights."""
     recipe = run.recipe
@@ -39,8 +39,9 @@ def first_step(
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.02)
     trainer = job.Trainer(run, train, Plan.load(run), model, renderer, items, seed=0)
-    assert not prefix or trainer.prefix > 8
-    trainer.prefix = trainer.prefix if prefix else 0
+    assert trainer.prefixes is not None and trainer.prefixes.lengths[0] > 8
+    if padded:
+        trainer.prefixes = None
     loss = trainer.gradients([trainer._collate(plan) for plan in lines])
     named = trainer.model.named_parameters()
     return loss, {n: p.grad.clone() for n, p in named if p.grad is not None}
@@ -79,23 +80,27 @@ def test_one_batch_of_eight_is_eight_of_one(run: Run, settings: dict[str, Any]) 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "vocabulary", "classes", "full"])
 def test_packed_is_padded(run: Run, settings: dict[str, Any]) -> None:
-    whole = first_step(run, [EIGHT], **settings)
+    whole = first_step(run, [EIGHT], padded=True, **settings)
+    lines = [[0, 1, 2], [3], [4, 5], [6, 7]]
+    packed = {"packing": True, **settings}
 
-    assert_equal(
-        whole, first_step(run, [[[0, 1, 2], [3], [4, 5], [6, 7]]], packing=True, **settings)
-    )
-    assert_equal(whole, first_step(run, [[[7, 0, 3, 1, 2, 6, 5, 4]]], packing=True, **settings))
+    assert_equal(whole, first_step(run, [lines], padded=True, **packed))
+    assert_equal(whole, first_step(run, [[[7, 0, 3, 1, 2, 6, 5, 4]]], padded=True, **packed))
+    assert_equal(whole, first_step(run, [lines], **packed))
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "vocabulary", "classes", "full"])
 def test_a_shared_prefix_changes_nothing(run: Run, settings: dict[str, Any]) -> None:
-    whole = first_step(run, [EIGHT], **settings)
+    whole = first_step(run, [EIGHT], padded=True, **settings)
 
-    assert_equal(whole, first_step(run, [EIGHT], prefix=True, **settings))
+    assert_equal(whole, first_step(run, [EIGHT], **settings))
+    assert_equal(whole, first_step(run, [EIGHT], gradient_checkpointing=True, **settings))
 
 
 def test_gradient_checkpointing_changes_nothing(run: Run) -> None:
-    assert_equal(first_step(run, [EIGHT]), first_step(run, [EIGHT], gradient_checkpointing=True))
+    padded = first_step(run, [EIGHT], padded=True)
+
+    assert_equal(padded, first_step(run, [EIGHT], padded=True, gradient_checkpointing=True))
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from luthier.artifacts import DataStats, SplitStats, TokenCounts, save_examples
+from luthier.chat import Renderer
+from luthier.data.stats import token_counts
 from luthier.example import Example, Message, Origin
 from luthier.hardware import Hardware
 from luthier.run import Run
+from luthier.tokenizer import open_tokenizer
 
 MACHINE = Hardware(
     device="cpu",
@@ -40,14 +45,23 @@ def stats(**splits: SplitStats) -> DataStats:
                      templates={"plain": 9}, samples=[])  # fmt: skip
 
 
-def give_data(run: Run, rows: int = 40, *, text: str = "Is this row number {} long?") -> None:
-    """Write what the data stage would: a training split of short rows with a common beginning."""
+INSTRUCTION = "Reply 'True' if it is a promise. "
+
+
+def give_data(
+    run: Run,
+    rows: int = 40,
+    *,
+    text: str = "Is this row number {} long?",
+    instructions: Sequence[str] = (INSTRUCTION,),
+) -> None:
+    """Write what the data stage would: a training split of short rows with common beginnings."""
     examples = [
         Example(
             id=f"{i:016x}",
             origin=Origin("rows.csv", i + 1),
             messages=(
-                Message("user", "Reply 'True' if it is a promise. " + text.format(i)),
+                Message("user", instructions[i % len(instructions)] + text.replace("{}", str(i))),
                 Message("assistant", "True" if i % 2 else "False"),
             ),
             label="True" if i % 2 else "False",
@@ -57,8 +71,12 @@ def give_data(run: Run, rows: int = 40, *, text: str = "Is this row number {} lo
     ]
     with run.stage("data", "fingerprint") as folder:
         save_examples(folder / "train.parquet", examples)
+        renderer = Renderer(open_tokenizer(run.recipe.model), run.recipe.train.train_on)
+        rendered = [renderer.render(example) for example in examples]
+        lengths = [(len(row.input_ids), sum(row.trained[1:])) for row in rendered]
+        labels = {"True": rows // 2, "False": rows - rows // 2}
         found = stats(
-            train=split(rows, longest=80, **{"True": rows // 2, "False": rows - rows // 2}),
+            train=SplitStats(rows=rows, labels=labels, tokens=token_counts(lengths)),
             validation=split(100),
             calibration=split(100),
             test=split(200),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from planning_facts import MACHINE, split, stats
 
+from luthier.launch import Processes
 from luthier.planning.facts import Facts, Lever
 from luthier.planning.plan import CHECKS, run_checks
 
@@ -146,6 +147,29 @@ SPEAKS: list[tuple[str, dict[str, Any], str, str]] = [
         "warning",
         "no effect",
     ),
+    (
+        "shared_into_named_split",
+        {"data": {"sources": [{"path": "a.csv"}, {"path": "b.csv", "split": "test"}]}},
+        "note",
+        "b.csv is for test, and data.split.test: 0.2 sends rows of the other sources there too. "
+        "Those rows are not trained on, and what is measured is a mixture of both. "
+        "To keep them for training, set data.split.test: 0.",
+    ),
+    (
+        "shared_into_named_split",
+        {
+            "data": {
+                "sources": [
+                    {"hub": "me/rows"},
+                    {"path": "v.csv", "split": "validation"},
+                    {"path": "t.csv", "split": "test"},
+                ]
+            }
+        },
+        "note",
+        "t.csv is for test and v.csv is for validation, and data.split.test: 0.2 and "
+        "data.split.validation: 0.1 send rows",
+    ),
     ("few_steps", {"given": {"total_steps": 5}}, "warning", "5 optimizer steps of 8 rows"),
     ("few_steps", {"given": {"total_steps": 0}}, "error", "Nothing would be trained"),
     ("context", {"train": {"max_seq_length": 9000}}, "note", "longest row has 60"),
@@ -180,6 +204,53 @@ SPEAKS: list[tuple[str, dict[str, Any], str, str]] = [
         {"given": {"available_bytes": 10**9, "levers": (Lever("train.x: 1", 2 * 10**9),)}},
         "error",
         "not enough alone",
+    ),
+    (
+        "trl_gaps",
+        {"train": {"engine": "trl", "optim": "sgd_bnb_8bit", "auto_find_batch_size": True}},
+        "error",
+        "sgd_bnb_8bit, train.auto_find_batch_size: true, precision frozen_bf16.",
+    ),
+    ("trl_differences", {"train": {"engine": "trl"}}, "note", "cannot resume"),
+    (
+        "deepspeed",
+        {"train": {"deepspeed": {"zero_optimization": {"stage": 2}}}},
+        "error",
+        "not installed",
+    ),
+    (
+        "deepspeed",
+        {
+            "train": {"deepspeed": {"zero_optimization": {"stage": 2}}},
+            "given": {"installed": frozenset({"deepspeed"})},
+        },
+        "warning",
+        "nobody to share",
+    ),
+    ("fsdp", {"train": {"fsdp": True}}, "warning", "nobody to share"),
+    (
+        "fsdp",
+        {"train": {"fsdp": True, "optim": "adafactor"}, "given": {"processes": Processes(2, 2)}},
+        "error",
+        "train.optim: adafactor",
+    ),
+    (
+        "idle_gpus",
+        {"given": {"hardware": replace(MACHINE, device="cuda", devices=4)}},
+        "note",
+        "--nproc 4",
+    ),
+    (
+        "processes",
+        {"given": {"processes": Processes(99, 99)}},
+        "warning",
+        "wait for each other",
+    ),
+    (
+        "processes",
+        {"train": {"engine": "trl"}, "given": {"processes": Processes(2, 2)}},
+        "error",
+        "engine: luthier",
     ),
 ]
 
@@ -223,6 +294,12 @@ def test_a_sound_plan_has_no_findings(make_facts: Callable[..., Facts]) -> None:
         ("few_training_rows", {"data": None, "train_rows": None}),
         ("few_steps", {"total_steps": 0, "train_rows": None}),
         ("lora_scale", {"train": {"lora": {"r": 64, "lora_alpha": 8, "use_rslora": True}}}),
+        ("shared_into_named_split",
+         {"data": {"sources": [{"path": "a.csv", "split": "train"},
+                               {"path": "b.csv", "split": "test"}]}}),
+        ("shared_into_named_split",
+         {"data": {"sources": [{"path": "a.csv"}, {"path": "b.csv", "split": "test"}],
+                   "split": {"test": 0}}}),
         ("no_validation_rows",
          {"data": {"sources": [{"path": "v.csv", "split": "validation"}],
                    "split": {"validation": 0}}}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from luthier.chat import Renderer
 from luthier.errors import ModelError
 from luthier.planning import plan as planning
 from luthier.planning import rows as rows_of
-from luthier.recipe import ModelSection
 from luthier.training import batches
 from luthier.training.config import TrainConfig
 
@@ -58,44 +56,88 @@ def test_plan_over_data(make_run: Callable[..., Any]) -> None:
     assert "few_training_rows" in checks(plan, "warning")
 
 
-def test_the_shared_prefix_is_the_one_that_training_finds(
-    make_run: Callable[..., Any], tiny_model_dir: Path
-) -> None:
-    run = make_run()
-    give_data(run)
-    tokenizer = models.open_tokenizer(ModelSection(name=str(tiny_model_dir)))
-    renderer = Renderer(tokenizer)
-    items = batches.prepare(load_examples(run, "train"), renderer)
-
-    found = rows_of.look_at(run, renderer)
-
-    assert found.prefix == batches.shared_prefix(items) > 8
-    assert decided(planning.plan(run))["shared_prefix_tokens"] == found.prefix
-    longest = max(items, key=lambda item: len(item.ids))
-    assert max(found.lengths) == len(longest.ids)
-    assert found.trained == max(sum(item.trained) for item in items)
+def why(plan: Plan, key: str) -> str:
+    return next(d.why for d in plan.decisions if d.key == key)
 
 
 @pytest.mark.parametrize(
-    ("settings", "why"),
+    "settings",
     [
-        ({"packing": True}, "packed"),
-        ({"neftune_noise_alpha": 5}, "NEFTune"),
-        ({"gradient_checkpointing": True}, "checkpointed"),
-        ({"train_on": "all"}, "trained too"),
-        ({"lora": {"lora_dropout": 0.1}}, "dropout"),
+        {},
+        {"neftune_noise_alpha": 5, "lora": {"r": 4, "lora_dropout": 0.1}},
+        {"gradient_checkpointing": True, "group_by_length": True},
     ],
+    ids=str,
 )
-def test_what_keeps_a_prefix_from_being_shared(
-    make_run: Callable[..., Any], settings: dict[str, Any], why: str
+def test_tokens_are_computed_as_training_will(
+    make_run: Callable[..., Any], settings: dict[str, Any]
 ) -> None:
     run = make_run(train=settings)
-    give_data(run)
-    plan = planning.plan(run)
-    (decision,) = (d for d in plan.decisions if d.key == "shared_prefix_tokens")
+    give_data(run, rows=42)
+    renderer = Renderer(models.open_tokenizer(run.recipe.model))
+    items = batches.prepare(load_examples(run, "train"), renderer)
+    prefixes = batches.shared_prefixes(items, 8)
+    real = [
+        batches.collate(plan, items, pad_id=0, prefixes=prefixes)
+        for plan in batches.plan_epoch(items, run.recipe.train, seed=1, epoch=0, prefixes=prefixes)
+    ]
 
-    assert decision.value == 0
-    assert why in decision.why
+    plan = planning.plan(run)
+
+    assert decided(plan)["shared_prefix_tokens"] == prefixes.lengths[0] > 8
+    assert "once per batch" in why(plan, "shared_prefix_tokens")
+    assert decided(plan)["computed_tokens"] == sum(batch.computed_tokens for batch in real)
+    assert f"{plan.tokens_per_epoch:,} tokens" in why(plan, "computed_tokens")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"train_on": "all"}, "trained too"),
+        ({"attn_implementation": "eager"}, "padded: attn_implementation: eager"),
+    ],
+    ids=str,
+)
+def test_what_keeps_prompts_from_being_shared(
+    make_run: Callable[..., Any], settings: dict[str, Any], reason: str
+) -> None:
+    run = make_run(train=settings)
+    give_data(run, rows=42)
+
+    plan = planning.plan(run)
+
+    assert decided(plan)["shared_prefix_tokens"] == 0
+    assert reason in why(plan, "shared_prefix_tokens")
+    if "padded" in reason:
+        assert decided(plan)["computed_tokens"] > plan.tokens_per_epoch
+    else:
+        assert decided(plan)["computed_tokens"] == plan.tokens_per_epoch
+
+
+def test_prompts_of_several_kinds_are_shared_kind_by_kind(make_run: Callable[..., Any]) -> None:
+    run = make_run()
+    give_data(run, rows=48, instructions=[f"Task {i}: " + f"{i * 37} is the code. " * 9
+                                          for i in range(3)])  # fmt: skip
+
+    plan = planning.plan(run)
+
+    assert "3 kinds of prompts" in why(plan, "shared_prefix_tokens")
+    assert decided(plan)["computed_tokens"] < plan.tokens_per_epoch / 2
+
+
+def test_memory_that_hardly_suffices_is_a_warning(
+    make_run: Callable[..., Any], machine: Callable[..., None]
+) -> None:
+    settings = {"max_seq_length": 512, "per_device_train_batch_size": 32}
+    needed = planning.plan(make_run(train=settings)).total_bytes
+    machine(memory_available=needed, keeps_freed=True)
+
+    plan = planning.plan(make_run(train=settings))
+
+    assert plan.fits and plan.total_bytes == needed
+    (finding,) = (f for f in plan.findings if f.check == "memory")
+    assert finding.severity == "warning"
+    assert "given back when memory runs short" in finding.why
 
 
 def test_plan_without_data_takes_the_longest_rows(make_run: Callable[..., Any]) -> None:
@@ -105,7 +147,9 @@ def test_plan_without_data_takes_the_longest_rows(make_run: Callable[..., Any]) 
     plan = planning.plan(run)
 
     (decision,) = (d for d in plan.decisions if d.key == "rows")
-    assert "the data stage has not run" in decision.why
+    assert "the data is not built yet" in decision.why
+    unknown = {"rows", "eval_steps", "save_steps", "shared_prefix_tokens"}
+    assert {key for key, value in decided(plan).items() if value is None} == unknown
     assert (plan.train_rows, plan.total_steps, plan.seconds, plan.schedule) == (0, 0, None, [])
     assert plan.total_bytes > planning.plan(shorter).total_bytes
     assert checks(plan, "error") == []
@@ -142,6 +186,53 @@ def test_the_batch_is_halved_when_that_is_asked_for(
     assert "memory" not in checks(plan)
     size = decided(plan)["per_device_train_batch_size"]
     assert size < 32 and size * decided(plan)["gradient_accumulation_steps"] == 32
+
+
+@pytest.mark.parametrize("room", [0.7, 0.5])
+def test_rows_that_fit_at_a_time_change_no_step(
+    make_run: Callable[..., Any], machine: Callable[..., None], room: float
+) -> None:
+    settings = {"per_device_train_batch_size": 5, "max_seq_length": 512, "train_on": "all"}
+    run = make_run(train=settings)
+    give_data(run, rows=42, text="Is this row number {} long? " * 12)
+    whole = planning.plan(run)
+    parts = {part.part: part.bytes for part in whole.memory}
+    moving = sum(parts.get(name, 0) for name in ("activations", "logits", "temporaries"))
+    machine(memory_available=whole.total_bytes - round((1 - room) * moving))
+
+    run = make_run(["train.auto_find_batch_size=true"], train=settings)
+    give_data(run, rows=42, text="Is this row number {} long? " * 12)
+    plan = planning.plan(run)
+
+    assert plan.fits
+    size, pieces = (3, 2) if room == 0.7 else (2, 4)
+    assert decided(plan)["per_device_train_batch_size"] == size
+    assert decided(plan)["gradient_accumulation_steps"] == pieces
+    assert whole.batches_per_epoch == 9 and plan.batches_per_epoch == 9 * pieces
+    assert (plan.total_steps, plan.schedule) == (whole.total_steps, whole.schedule)
+    # Training starts from there (tests/training/test_ladder.py).
+    assert plan.decided("per_device_train_batch_size") == size
+    assert whole.decided("per_device_train_batch_size") is None
+
+
+def test_gradient_checkpointing_is_the_last_resort(
+    make_run: Callable[..., Any], machine: Callable[..., None]
+) -> None:
+    settings = {"max_seq_length": 4096, "per_device_train_batch_size": 2, "train_on": "all"}
+    single = {**settings, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
+    machine(device="cuda")
+    least = planning.plan(make_run(train={**single, "gradient_checkpointing": True})).total_bytes
+    assert least < planning.plan(make_run(train=single)).total_bytes
+    machine(device="cuda", memory_available=least)
+
+    plan = planning.plan(make_run(train={**settings, "auto_find_batch_size": True}))
+
+    assert plan.fits and plan.total_bytes == least
+    assert decided(plan)["per_device_train_batch_size"] == 1
+    assert decided(plan)["gradient_checkpointing"] is True
+    machine(device="cuda", memory_available=least - 1)
+    plan = planning.plan(make_run(train={**settings, "auto_find_batch_size": True}))
+    assert "memory" in checks(plan, "error")
 
 
 def test_paged_state_need_not_fit_on_the_gpu(

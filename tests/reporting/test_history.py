@@ -53,12 +53,23 @@ def test_a_fresh_start_forgets_the_attempt_before(folder: Folder) -> None:
     assert [e["event"] for e in found.others] == ["batch_size"]
 
 
-def test_planning_anew_makes_older_training_history(folder: Folder) -> None:
-    run = folder.make("train")
-    assert len(read_history(run).steps) > 100
+def test_planning_anew_makes_an_unfinished_training_history(folder: Folder) -> None:
+    run = folder.make("plan")
+    run.event("stage_started", stage="train")
+    steps(run, 1, 5, 9.0)
+    assert len(read_history(run).steps) == 5
     run.event("stage_started", stage="plan")
     found = read_history(run)
     assert (found.steps, found.validations, found.others) == ([], [], [])
+
+
+def test_a_training_that_stands_after_another_plan_is_still_shown(folder: Folder) -> None:
+    run = folder.make("train")
+    before = read_history(run)
+    assert len(before.steps) > 100
+    for stage in ("data", "plan"):
+        run.event("stage_started", stage=stage)
+    assert read_history(run) == before
 
 
 def test_events_of_other_stages_are_not_training_events(folder: Folder) -> None:

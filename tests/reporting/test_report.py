@@ -199,6 +199,7 @@ def test_rebuilding_hides_what_the_older_data_led_to(folder: Folder) -> None:
     stats = DataStats.load(run)
     with run.stage("data", "e" * 32):
         stats.save(run)
+        (run.path / "data" / "other.txt").write_text("other data")
     assert (run.path / "evaluate/metrics.json").is_file()
     text = words(Page(report(run)))
     assert "Built; not evaluated yet." in text

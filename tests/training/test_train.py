@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from luthier import model as models
 from luthier.artifacts import TrainSummary
-from luthier.errors import DataError, TrainingError
+from luthier.errors import DataError
 from luthier.run import Run, file_digest
 from luthier.training import trainer as job
 from luthier.training.train import train
@@ -161,36 +160,6 @@ def _stopping_at(step: int, original: Callable[..., Any]) -> Callable[..., Any]:
     return stepping
 
 
-@pytest.mark.parametrize("quantization", [None, {"load_in_4bit": True}])
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_dropout_needs_a_mask_for_every_row(
-    ready_run: Callable[..., Run],
-    monkeypatch: pytest.MonkeyPatch,
-    quantization: dict[str, Any] | None,
-    dropout: float,
-) -> None:
-    """One prefix run for the whole batch would give all its rows the same mask."""
-    run = ready_run(
-        train={
-            "max_steps": 1,
-            "quantization": quantization,
-            "lora": {"r": 2, "lora_dropout": dropout},
-        }
-    )
-    prefixes: list[int] = []
-    step = job.Trainer.step
-
-    def noting(self: Any, group: Any) -> Any:
-        prefixes.append(self.prefix)
-        return step(self, group)
-
-    monkeypatch.setattr(job.Trainer, "step", noting)
-    with run.stage("train", "t"):
-        train(run)
-
-    assert (prefixes[0] > 0) == (dropout == 0)
-
-
 def test_best_weights_are_the_ones_kept(train_run: Train) -> None:
     # A learning rate that ends far too high: the best validation loss is not the last.
     run, summary = train_run(
@@ -212,65 +181,6 @@ def test_early_stopping(train_run: Train) -> None:
     assert summary.steps < 150
     worse = [e["metrics"]["loss"] for e in run.events("validation")]
     assert min(worse[-2:]) >= min(worse)
-
-
-def test_nonfinite_steps_are_not_taken_and_name_their_rows(
-    ready_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = ready_run(train={"num_train_epochs": 2})
-    before: dict[str, torch.Tensor] = {}
-    gradients = job.Trainer.gradients
-
-    def poisoned(self: Any, micro: Any) -> float:
-        loss = gradients(self, micro)
-        if self.progress.step >= 2:
-            before.setdefault("a", self.parameters[0].detach().clone())
-            assert torch.equal(before["a"], self.parameters[0])
-            self.parameters[0].grad[0] = float("nan")
-        return loss
-
-    monkeypatch.setattr(job.Trainer, "gradients", poisoned)
-    with pytest.raises(TrainingError, match="3 steps in a row") as error, run.stage("train", "t"):
-        train(run)
-
-    named = run.events("nonfinite")
-    assert [e["step"] for e in named] == [3, 4, 5]
-    assert named[-1]["rows"][0] in str(error.value)
-    # JSON has no NaN: the log says null.
-    assert run.events("step")[2]["grad_norm"] is None
-
-
-def test_auto_find_batch_size_keeps_the_mathematics(
-    ready_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {"per_device_train_batch_size": 8, "max_steps": 3, "auto_find_batch_size": True}
-    run = ready_run(train=settings)
-    gradients = job.Trainer.gradients
-
-    def cramped(self: Any, micro: Any) -> float:
-        if any(len(batch.items) > 3 for batch in micro):
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: not enough memory")
-        return gradients(self, micro)
-
-    monkeypatch.setattr(job.Trainer, "gradients", cramped)
-    with run.stage("train", "t"):
-        train(run)
-
-    assert [(e["size"], e["accumulation"]) for e in run.events("batch_size")] == [(4, 2), (2, 4)]
-    assert [e["examples"] for e in run.events("step")] == [8, 8, 8]
-
-
-def test_a_row_that_never_fits_is_said_plainly(
-    ready_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = ready_run(train={"auto_find_batch_size": True})
-
-    def full(self: Any, micro: Any) -> float:
-        raise torch.OutOfMemoryError("no")
-
-    monkeypatch.setattr(job.Trainer, "gradients", full)
-    with pytest.raises(TrainingError, match="not even one row"), run.stage("train", "t"):
-        train(run)
 
 
 def test_a_metric_that_does_not_fit_the_task(ready_run: Callable[..., Run]) -> None:

@@ -18,6 +18,7 @@ def check(facts: Facts) -> Finding | None:
     if facts.train_rows == 0 or facts.total_steps >= 20:
         return None
     batch = facts.train.per_device_train_batch_size * facts.train.gradient_accumulation_steps
+    batch *= facts.processes.size
     none = facts.total_steps < 1
     return Finding(
         check="few_steps",

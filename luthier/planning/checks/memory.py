@@ -1,4 +1,4 @@
-"""Memory that does not suffice, and the one change that helps most."""
+"""Memory that does not suffice, and the one change that helps most; or that hardly does."""
 
 from __future__ import annotations
 
@@ -8,15 +8,26 @@ from luthier.planning.facts import Facts
 
 
 def check(facts: Facts) -> Finding | None:
-    """Find a plan that needs more memory than is free.
+    """Find a plan that needs more memory than is free, or may come to hold more.
 
-    What: estimated peak against free memory.
+    What: estimated peak against free memory; with the freed blocks that glibc keeps, a warning.
     Why: training would be killed, or swap.
     Fix: the single change that saves most; each was estimated like the recipe itself.
     """
-    if facts.total_bytes <= facts.available_bytes:
-        return None
     free, needed = size(facts.available_bytes), size(facts.total_bytes)
+    most = facts.total_bytes + facts.kept_bytes
+    if most <= facts.available_bytes:
+        return None
+    if facts.total_bytes <= facts.available_bytes:
+        return Finding(
+            check="memory",
+            severity="warning",
+            what=f"about {needed} are needed, and up to {size(most)} are held with freed blocks "
+            f"that the C library keeps; {free} are free.",
+            why="Such blocks are given back when memory runs short, which takes time.",
+            fix="To have them given back at once, start luthier with "
+            "MALLOC_MMAP_THRESHOLD_=1048576 in the environment (steps get slower).",
+        )
     fitting = [lever for lever in facts.levers if lever.total_bytes <= facts.available_bytes]
     if fitting:
         best = fitting[0]

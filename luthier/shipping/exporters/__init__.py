@@ -1,1 +1,5 @@
-"""One file is one exporter: `export`, `reload`, LIBRARY and USE."""
+"""One file is one exporter: `export`, `reload`, and what the model card says of it.
+
+LIBRARY: the package that opens the export. USE: a piece of Python that opens it in "FOLDER" with
+that package. NEEDS_BASE: whether it opens only together with the model it was made from.
+"""

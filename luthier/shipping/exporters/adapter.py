@@ -12,6 +12,7 @@ from luthier.errors import LuthierError
 from luthier.run import Run
 
 LIBRARY = "peft"
+NEEDS_BASE = True
 USE = """from peft import AutoPeftModelForCausalLM
 
 model = AutoPeftModelForCausalLM.from_pretrained("FOLDER")"""
@@ -25,7 +26,7 @@ def export(run: Run, folder: Path, runs: Path) -> None:
     folder.mkdir(parents=True)
     for file in sorted((run.path / summary.weights).iterdir()):
         shutil.copyfile(file, folder / file.name)
-    models.open_tokenizer(run.recipe.model, runs).save_pretrained(folder)
+    models.save_tokenizer(models.open_tokenizer(run.recipe.model, runs), folder)
 
 
 def reload(run: Run, folder: Path, runs: Path) -> Any:

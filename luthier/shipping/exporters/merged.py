@@ -10,6 +10,7 @@ from luthier.recipe import ModelSection
 from luthier.run import Run
 
 LIBRARY = "transformers"
+NEEDS_BASE = False
 USE = """from transformers import AutoModelForCausalLM
 
 model = AutoModelForCausalLM.from_pretrained("FOLDER")"""
