@@ -156,7 +156,10 @@ class Trainer:
         epoch, index = divmod(step, self.steps_per_epoch)
         if epoch != self._planned[0]:
             self._planned = epoch, self._plan_epoch(epoch)
-        return self._planned[1][index * size : (index + 1) * size]
+        planned = self._planned[1]
+        # Packing may need a line more or less than the first epoch, which the schedule counts:
+        # one too many waits for another epoch's order, and a step without any takes the first.
+        return planned[index * size : (index + 1) * size] or planned[:size]
 
     # --- one optimizer step ---------------------------------------------------------------
 

@@ -34,7 +34,7 @@ from luthier.training.trainer import Trainer
 from luthier.training.watch import Watch
 
 try:
-    from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined, import-not-found]
+    from trl import SFTConfig, SFTTrainer
 except ModuleNotFoundError as error:
     if error.name != "trl":
         raise
