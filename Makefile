@@ -16,8 +16,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/luthier run recipes/promises.yaml
 
+# Several processes with a thread each: threads that wait for a core cost more than they bring.
 test: setup
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadscope
 
 # Real SmolLM2, real kills, a GPU where there is one: minutes, not seconds.
 test-slow: setup

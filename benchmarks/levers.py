@@ -63,8 +63,8 @@ LEVERS = (
     Lever("gradient_checkpointing", _train("gradient_checkpointing=true")),
     Lever("4-bit base", _train("quantization={load_in_4bit: true}")),
     Lever(
-        "4-bit base, bf16",
-        _train("quantization={load_in_4bit: true, bnb_4bit_compute_dtype: bfloat16}"),
+        "4-bit base, fp32",
+        _train("quantization={load_in_4bit: true, bnb_4bit_compute_dtype: float32}"),
     ),
     Lever("8-bit base", _train("quantization={load_in_8bit: true}")),
     Lever("8-bit optimizer", _train("optim=adamw_bnb_8bit")),

@@ -151,7 +151,10 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--timeout", type=float, default=3600, help="seconds for one run")
     parser.add_argument("--out", type=Path, default=results.FOLDER, help="folder of the results")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.steps <= WARMUP:
+        parser.error(f"--steps: more than {WARMUP}, which are warm-up and not timed")
+    return options
 
 
 if __name__ == "__main__":

@@ -97,7 +97,9 @@ def eject(run: Run, out: Path, *, runs: Path = RUNS) -> Ejected:
     tokenizer = models.open_tokenizer(recipe.model, runs)
     renderer = Renderer(tokenizer, recipe.train.train_on)
     items = {name: batches.prepare(splits[name], renderer) for name in files}
-    prefixes = batches.shared_prefixes(items["train"], recipe.train.per_device_train_batch_size)
+    prefixes = None
+    if not _is_padded(recipe, runs):
+        prefixes = batches.shared_prefixes(items["train"], recipe.train.per_device_train_batch_size)
     first = batches.plan_epoch(
         items["train"], recipe.train, seed=recipe.seed, epoch=0, prefixes=prefixes
     )
@@ -163,12 +165,24 @@ def _lora(recipe: Recipe, runs: Path) -> list[Argument]:
 
 def _linear_modules(recipe: Recipe, runs: Path) -> list[str]:
     from luthier import adapters
+
+    return adapters.linear_modules(_without_weights(recipe, runs))
+
+
+def _is_padded(recipe: Recipe, runs: Path) -> bool:
+    """Whether training pads the model's rows; then it does not group them by what they share."""
+    from luthier.planning.trace import why_padded
+
+    return bool(why_padded(_without_weights(recipe, runs), recipe.train.attn_implementation))
+
+
+def _without_weights(recipe: Recipe, runs: Path) -> Any:
+    """The plain model, as large as it is, in no memory."""
     from luthier import model as models
     from luthier.planning.memory import build_without_weights
 
     plain = recipe.train.model_copy(update={"lora": None, "quantization": None})
-    config = models.open_config(recipe.model, runs)
-    return adapters.linear_modules(build_without_weights(config, plain, "float32"))
+    return build_without_weights(models.open_config(recipe.model, runs), plain, "float32")
 
 
 # --- rows --------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.pytorch_utils import Conv1D
 
 from luthier import adapters
 from luthier.artifacts import Plan, TrainSummary
@@ -31,7 +32,7 @@ from luthier.locate import (
     locate,
     name_for_others,
 )
-from luthier.products import FrozenLinear, add_adapters_in_place
+from luthier.products import FrozenConv1D, FrozenLinear, add_adapters_in_place
 from luthier.recipe import ModelSection
 from luthier.run import RUNS, Run
 from luthier.tokenizer import open_tokenizer
@@ -93,10 +94,10 @@ def open_model(
     """
     if section.name.startswith(RUN_PREFIX):
         folder = locate(section, runs, "config")
-        model = _open_run_as_base(section, runs, quantization, attn_implementation)
+        model = _open_run_as_base(section, runs, quantization, attn_implementation, precision)
     else:
         folder = locate(section, runs, "weights")
-        model = _load(section, folder, quantization, attn_implementation)
+        model = _load(section, folder, quantization, attn_implementation, precision)
     model.name_or_path = name_for_others(section, folder, runs)
     model.base_revision = section.revision
     if not (trainable and adapter is None and quantization is None):
@@ -175,6 +176,7 @@ def _open_run_as_base(
     runs: Path,
     quantization: QuantizationSection | None,
     attn_implementation: str,
+    precision: Precision,
 ) -> Any:
     run = Run.open(section.name.removeprefix(RUN_PREFIX), runs)
     model = merge(run, runs=runs, attn_implementation=attn_implementation).requires_grad_(True)
@@ -182,7 +184,7 @@ def _open_run_as_base(
         return model
     with tempfile.TemporaryDirectory() as folder:  # bitsandbytes quantizes while it loads
         save_full(model, open_tokenizer(section, runs), Path(folder))
-        return _load(section, Path(folder), quantization, attn_implementation)
+        return _load(section, Path(folder), quantization, attn_implementation, precision)
 
 
 # --- loading -----------------------------------------------------------------------------------
@@ -193,10 +195,11 @@ def _load(
     folder: Path,
     quantization: QuantizationSection | None,
     attn_implementation: str,
+    precision: Precision,
 ) -> Any:
     options: dict[str, Any] = {}
     if quantization is not None:
-        options["quantization_config"] = _bitsandbytes(quantization)
+        options["quantization_config"] = _bitsandbytes(quantization, precision)
         cuda = torch.cuda.is_available()
         options["device_map"] = {"": torch.cuda.current_device() if cuda else "cpu"}
     with explained(section, folder, "the model cannot be opened"):
@@ -299,13 +302,16 @@ def _config(section: ModelSection, folder: Path) -> Any:
         )
 
 
-def _bitsandbytes(quantization: QuantizationSection) -> Any:
+def _bitsandbytes(quantization: QuantizationSection, precision: Precision) -> Any:
     try:
         with hushed():
             import bitsandbytes  # noqa: F401
     except ImportError:
         raise MissingExtra("train.quantization", "bnb") from None
-    return transformers.BitsAndBytesConfig(**quantization.model_dump())
+    dtype = quantization.compute_dtype(precision)
+    return transformers.BitsAndBytesConfig(
+        **{**quantization.model_dump(), "bnb_4bit_compute_dtype": dtype}
+    )
 
 
 # --- adapters ----------------------------------------------------------------------------------
@@ -338,6 +344,8 @@ def _compute_frozen_products_in_bf16(model: Any) -> None:
         # Exactly nn.Linear: quantized layers derive from it and have arithmetic of their own.
         if type(module) is nn.Linear and module is not head:
             module.__class__ = FrozenLinear
+        elif type(module) is Conv1D:
+            module.__class__ = FrozenConv1D
 
 
 def autocast(precision: Precision, device_type: str) -> contextlib.AbstractContextManager[Any]:

@@ -18,7 +18,7 @@ from luthier.errors import CheckFailed, ModelError, RunError
 from luthier.hardware import choose_precision, describe
 from luthier.launch import ALONE, Processes
 from luthier.recipe import Loaded
-from luthier.run import RUNS, STAGES, Run, Stage, file_digest, fingerprint
+from luthier.run import RUNS, SCRATCH, STAGES, Run, Stage, file_digest, fingerprint
 
 JOBS: dict[Stage, tuple[str, str]] = {
     "data": ("luthier.data.build", "build"),
@@ -27,9 +27,6 @@ JOBS: dict[Stage, tuple[str, str]] = {
     "evaluate": ("luthier.evaluation.evaluate", "evaluate"),
     "ship": ("luthier.shipping.ship", "ship"),
 }
-
-RESUMABLE = ("checkpoints", "best")
-"""What training goes on from, in the folder of its stage."""
 
 
 def bring_up_to(
@@ -119,9 +116,10 @@ def _bring(run: Run, stage: Stage, runs: Path, *, force: bool, processes: Proces
     mark = _fingerprint(run, stage, runs)
     if not force and _stands(run, stage, mark, runs, processes):
         say(f"{stage}: unchanged{_trained_otherwise(run, stage, processes)}", style="dim")
+        run.drop_scratch(stage)
         return "unchanged"
-    keep = _resumable(run, mark) if stage == "train" else None
-    with run.stage(stage, mark, keep) as folder:
+    resume = stage == "train" and run.started_as("train") == mark and not run.is_done("train")
+    with run.stage(stage, mark, resume=resume) as folder:
         try:
             if stage == "train":
                 processes.run(lambda: _job(stage), run, runs)
@@ -191,16 +189,10 @@ def _is_trained(run: Run, runs: Path) -> bool:
         return False
 
 
-def _resumable(run: Run, mark: str) -> Callable[[Path], bool]:
-    """Keep what an unfinished attempt at the same thing left; anything else is of no use."""
-    same = run.started_as("train") == mark and not run.is_done("train")
-    return lambda path: same and path.name in RESUMABLE
-
-
 def _drop_half_written_weights(folder: Path) -> None:
     """Weights are written file by file; a part of them looks like a model to anybody else."""
     for child in folder.iterdir():
-        if child.is_dir() and child.name not in RESUMABLE:
+        if child.is_dir() and child.name not in SCRATCH["train"]:
             shutil.rmtree(child, ignore_errors=True)
 
 

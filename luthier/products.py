@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 
 class _FrozenProduct(torch.autograd.Function):
@@ -27,19 +28,13 @@ class _FrozenProduct(torch.autograd.Function):
         return (grads[0].to(weight.dtype) @ weight).to(grads[0].dtype), None
 
 
-class FrozenLinear(nn.Linear):
-    """A linear layer that computes in bf16 while its weight is frozen.
+class _Rounded(nn.Module):
+    """A layer whose frozen weight is rounded to bf16 when it is first used or moved to a device.
 
-    The weight is rounded when it is first used or moved to a device, and not before: adapters
-    that start from the weights (PiSSA, DoRA) are to see them in fp32.
+    Not before: adapters that start from the weights (PiSSA, DoRA) are to see them in fp32.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.weight.requires_grad:
-            return super().forward(x)
-        self._round()
-        product: Tensor = _FrozenProduct.apply(x, self.weight)
-        return product if self.bias is None else product + self.bias
+    weight: nn.Parameter
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         if not self.weight.requires_grad:
@@ -49,6 +44,28 @@ class FrozenLinear(nn.Linear):
     def _round(self) -> None:
         if self.weight.dtype != torch.bfloat16:
             self.weight.data = self.weight.data.to(torch.bfloat16)
+
+
+class FrozenLinear(_Rounded, nn.Linear):
+    """A linear layer that computes in bf16 while its weight is frozen."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight.requires_grad:
+            return super().forward(x)
+        self._round()
+        product: Tensor = _FrozenProduct.apply(x, self.weight)
+        return product if self.bias is None else product + self.bias
+
+
+class FrozenConv1D(_Rounded, Conv1D):
+    """The same for GPT-2's linear layers, whose weight is (in, out)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight.requires_grad:
+            return super().forward(x)
+        self._round()
+        product: Tensor = _FrozenProduct.apply(x, self.weight.t())
+        return product + self.bias
 
 
 class _AdaptedProduct(torch.autograd.Function):

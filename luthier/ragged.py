@@ -4,8 +4,8 @@ Linear layers, norms and activations work on single tokens, so they are given on
 real tokens. Only attention must know where rows begin: each row sees its own tokens, and those of
 the prefix its group shares. Attention to a prefix and to own tokens is computed apart and merged
 by log-sum-exp, as blocks are in FlashAttention (Dao et al. 2022, arXiv:2205.14135, section 3.1),
-so a prefix's keys and values exist once, whatever the number of rows. Being no cache, all this
-goes together with checkpointed activations.
+so on a CPU a prefix's keys and values exist once, whatever the number of rows (elsewhere attention
+repeats them for each). Being no cache, all this goes together with checkpointed activations.
 """
 
 from __future__ import annotations
@@ -201,6 +201,12 @@ def _plain_attention(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: flo
 
     With torch's public operations, on any device: the prefix stands in front of every row.
     """
+    fewer = q.shape[1] // k.shape[1]
+    masked = any(group.prefix for group in layout.groups)
+    if fewer > 1 and (masked or q.dtype == torch.float32):
+        # torch's fused kernels for fp32, or with a mask, want as many keys as queries; without
+        # them it would hold the scores of all pairs of tokens.
+        k, v = k.repeat_interleave(fewer, dim=1), v.repeat_interleave(fewer, dim=1)
     options: dict[str, Any] = {"scale": scale, "enable_gqa": q.shape[1] != k.shape[1]}
     parts = []
     for group in layout.groups:

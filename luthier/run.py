@@ -24,7 +24,7 @@ import platform
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +38,9 @@ from luthier.recipe import Loaded, Recipe
 
 Stage = Literal["data", "plan", "train", "evaluate", "ship"]
 STAGES: tuple[Stage, ...] = ("data", "plan", "train", "evaluate", "ship")
+SCRATCH: dict[Stage, tuple[str, ...]] = {"train": ("checkpoints", "best")}
+"""Names in a stage's folder that only serve to resume it. They are no part of its outcome, and are
+deleted once that is recorded: until then a kill or a full disk costs nothing."""
 STAGED = ".part"
 """How the names of unfinished files end."""
 _OF_STEPS = (
@@ -159,9 +162,7 @@ class Run:
             )
 
     @contextlib.contextmanager
-    def stage(
-        self, stage: Stage, fingerprint: str, keep: Callable[[Path], bool] | None = None
-    ) -> Iterator[Path]:
+    def stage(self, stage: Stage, fingerprint: str, *, resume: bool = False) -> Iterator[Path]:
         """Run a stage: empty its folder, hand it out, and record its files when it succeeds.
 
         Later stages are forgotten where the outcome differs from the last one, so repeating a
@@ -171,9 +172,10 @@ class Run:
         Args:
             stage: which one.
             fingerprint: what its outputs depend on.
-            keep: files of an unfinished attempt to keep, e.g. checkpoints to resume from.
+            resume: keep what an unfinished attempt left to go on from (`SCRATCH`).
         """
         manifest, attempts = self._manifest(), self._attempts()
+        scratch = SCRATCH.get(stage, ())
         entry = manifest.pop(stage, None)
         # An attempt that was cut short hands on what it was to be compared with.
         before = _outcome(entry["files"]) if entry else attempts.get(stage, {}).get("before")
@@ -183,7 +185,7 @@ class Run:
         folder = self.folder(stage)
         with _explained(folder):
             for child in list(folder.iterdir()):
-                if keep is None or not keep(child):
+                if not (resume and child.name in scratch):
                     real_folder = child.is_dir() and not child.is_symlink()
                     shutil.rmtree(child) if real_folder else child.unlink()
         started = time.time()
@@ -199,7 +201,7 @@ class Run:
                     "sha256": file_digest(path),
                 }
                 for path in sorted(folder.rglob("*"))
-                if path.is_file()
+                if path.is_file() and path.relative_to(folder).parts[0] not in scratch
             },
         }
         if stage != "plan" and _outcome(manifest[stage]["files"]) != before:
@@ -209,6 +211,12 @@ class Run:
         del attempts[stage]
         self.write_json("started.json", attempts)
         self.event("stage_finished", stage=stage, seconds=round(time.time() - started, 3))
+        self.drop_scratch(stage)
+
+    def drop_scratch(self, stage: Stage) -> None:
+        """Delete what only served to resume a stage; a kill may have come before that."""
+        for name in SCRATCH.get(stage, ()):
+            shutil.rmtree(self.path / stage / name, ignore_errors=True)
 
     def started_as(self, stage: Stage) -> str | None:
         """Fingerprint of the last attempt at a stage, if it was cut short."""
@@ -367,9 +375,19 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(staged, path)
+            _make_durable(path.parent)
         except BaseException:
             staged.unlink(missing_ok=True)
             raise
+
+
+def _make_durable(folder: Path) -> None:
+    """Put a folder's list of names onto the disk: a rename outlives a power cut only then."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 _REASONS = {

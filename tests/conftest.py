@@ -75,6 +75,34 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def sliding_model_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A 2-layer Mistral whose tokens see the 6 tokens before them, with the same tokenizer."""
+    import shutil
+
+    import torch
+    from transformers import MistralConfig, MistralForCausalLM
+
+    folder = tmp_path_factory.mktemp("sliding") / "model"
+    shutil.copytree(tiny_model_dir, folder)
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=420,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=6,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    MistralForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def make_run(tmp_path: Path, tiny_model_dir: Path) -> Callable[..., Any]:
     """Make a run folder from a recipe; keyword arguments replace whole sections.

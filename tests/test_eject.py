@@ -142,6 +142,34 @@ def test_rows_are_what_luthier_trains_on_and_can_be_read(ready_run: Ready, tmp_p
             assert row["prompt"][-1]["role"] == "user"
 
 
+def test_rows_of_padded_models_are_not_grouped_by_prompt(ready_run: Ready, tmp_path: Path) -> None:
+    from luthier import model as models
+    from luthier.artifacts import load_examples
+    from luthier.chat import Renderer
+    from luthier.training import batches
+
+    asked = ["Name the blue things in the row number", "Say now what is red here, in number"]
+    lines = [{"input": f"{asked[i % 2]} {i} of all rows", "output": "red"} for i in range(40)]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    source = {"path": "t.jsonl", "input": "input", "output": "output"}
+    sections: dict[str, Any] = {
+        "task": {"kind": "generation", "labels": None},
+        "data": {"sources": [source], "template": "plain", "split": {"near_duplicates": 1.0}},
+    }
+    for attention in ("sdpa", "eager"):
+        run = ready_run(train={"attn_implementation": attention}, **sections)
+        eject(run, tmp_path / f"{attention}.py")
+        renderer = Renderer(models.open_tokenizer(run.recipe.model))
+        items = batches.prepare(load_examples(run, "train"), renderer)
+        prefixes = batches.shared_prefixes(items, 8) if attention == "sdpa" else None
+        assert prefixes is None or len(prefixes.lengths) > 1
+        planned = batches.plan_epoch(
+            items, run.recipe.train, seed=run.recipe.seed, epoch=0, prefixes=prefixes
+        )
+        expected = [items[i].id for batch in planned for line in batch for i in line]
+        assert [r["id"] for r in rows(tmp_path / f"{attention}.train.jsonl")] == expected
+
+
 def test_packed_lines_say_where_rows_end(ready_run: Ready, tmp_path: Path) -> None:
     run = ready_run(data={"template": "plain"}, train={"packing": True, "max_seq_length": 96})
 

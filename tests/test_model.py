@@ -462,6 +462,44 @@ def test_the_bf16_product_is_the_one_it_says(section: ModelSection) -> None:
     assert torch.equal(grad, (torch.ones(5, 24).bfloat16() @ weight.bfloat16()).float())
 
 
+def test_gpt2s_products_are_in_bf16_too() -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    shape = {"n_embd": 32, "n_head": 4, "n_layer": 2, "vocab_size": 60}
+    model = GPT2LMHeadModel(GPT2Config(**shape)).eval().requires_grad_(False)
+    ids = torch.tensor([[1, 2, 3, 4]])
+    exact = models.hidden_states(model, input_ids=ids)
+
+    adapted = models.attach_adapter(model, LoraSection(r=4), "frozen_bf16")
+    rounded = models.hidden_states(adapted, input_ids=ids)
+
+    layer = adapted.get_base_model().transformer.h[0].mlp.c_fc
+    assert layer.base_layer.weight.dtype == torch.bfloat16
+    assert 0 < (rounded - exact).norm().item() / exact.norm().item() < 0.02
+    rounded.square().sum().backward()
+    assert layer.lora_B["default"].weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("precision", "asked", "computed"),
+    [
+        ("float32", None, "float32"),
+        ("frozen_bf16", None, "bfloat16"),
+        ("frozen_bf16", "float32", "float32"),
+        ("float32", "float16", "float16"),
+    ],
+)
+def test_4_bit_bases_compute_in_the_precision_of_the_run(
+    section: ModelSection, precision: str, asked: str | None, computed: str
+) -> None:
+    quantization = QuantizationSection(load_in_4bit=True, bnb_4bit_compute_dtype=asked)
+
+    model = models.open_model(section, precision=precision, quantization=quantization)
+
+    layer = model.model.layers[0].self_attn.q_proj
+    assert layer.compute_dtype == getattr(torch, computed)
+
+
 def test_what_is_trained_is_not_rounded(section: ModelSection) -> None:
     full = models.open_model(section, precision="frozen_bf16", trainable=True)
     same = models.open_model(section, trainable=True)

@@ -224,10 +224,10 @@ def test_an_attempt_cut_short_forgets_nothing_by_itself(run: Run) -> None:
 
 def test_a_stage_keeps_what_it_is_told_to(run: Run) -> None:
     def attempt(mark: str) -> list[str]:
-        keep = run.started_as("train") == mark
+        resume = run.started_as("train") == mark
         with (
             pytest.raises(KeyboardInterrupt),
-            run.stage("train", mark, lambda p: keep and p.name == "checkpoints") as folder,
+            run.stage("train", mark, resume=resume) as folder,
         ):
             left = sorted(p.name for p in folder.iterdir())
             (folder / "checkpoints").mkdir(exist_ok=True)
@@ -243,6 +243,34 @@ def test_a_stage_keeps_what_it_is_told_to(run: Run) -> None:
     assert attempt("two") == []
     make_stage(run, "train")
     assert run.started_as("train") is None
+
+
+def test_what_a_stage_is_resumed_from_outlives_a_kill_while_it_is_recorded(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Run.write_json
+
+    def killed(self: Run, name: str, value: object) -> None:
+        if name == "manifest.json" and "train" in value:  # type: ignore[operator]
+            raise KeyboardInterrupt
+        write(self, name, value)
+
+    def attempt() -> list[str]:
+        with run.stage("train", "f", resume=True) as folder:
+            found = sorted(p.name for p in folder.iterdir())
+            for name in ("checkpoints", "adapter"):
+                (folder / name).mkdir(exist_ok=True)
+                (folder / name / "weights").write_text(name)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            attempt()
+    assert attempt() == ["checkpoints"]
+    assert run.is_done("train")
+    assert [p.name for p in (run.path / "train").iterdir()] == ["adapter"]
+    assert list(run.read_json("manifest.json")["train"]["files"]) == ["train/adapter/weights"]
 
 
 def test_a_stage_that_fails_is_not_done(run: Run) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -182,15 +183,18 @@ class _Situation:
         shared = self.processes.here if self.hardware.device == "cpu" else 1
         return self.hardware.memory_available // shared
 
-    def prefixes(self, train: TrainConfig) -> Prefixes | None:
+    @cached_property
+    def prefixes(self) -> Prefixes | None:
         """What prompts share, as training will find it; None where lines are padded."""
-        return None if self.padded else self.rows.prefixes(train.per_device_train_batch_size)
+        # Smaller micro-batches are pieces of the recipe's, and their groups are those of it.
+        size = self.recipe.train.per_device_train_batch_size
+        return None if self.padded else self.rows.prefixes(size)
 
     def sharing(self, train: TrainConfig) -> list[Decision]:
         """What is run once per batch, and how many tokens are computed for how many in the rows."""
         if self.rows.stats is None:
             return [Decision(key="shared_prefix_tokens", value=None, why=_NO_ROWS)]
-        prefixes = self.prefixes(train)
+        prefixes = self.prefixes
         lengths = sorted(prefixes.lengths) if prefixes else []
         value = lengths[len(lengths) // 2] if lengths else 0
         why = "tokens that all prompts start with; run once per batch"
@@ -214,7 +218,7 @@ class _Situation:
 
     def footprint(self, train: TrainConfig) -> Footprint:
         """Peak memory with these settings."""
-        shape = rows_of.largest_batch(self.rows, train, self.prefixes(train))
+        shape = rows_of.largest_batch(self.rows, train, self.prefixes)
         precision = self.precision
         if train.lora is not self.recipe.train.lora:
             precision = choose_precision(train, self.hardware)[0]
@@ -342,7 +346,7 @@ class _Situation:
         if not batches or not total_steps:
             return None
         text = self.config.get_text_config()
-        prefixes = self.prefixes(train)
+        prefixes = self.prefixes
         largest = rows_of.largest_batch(self.rows, train, prefixes)
         typical = rows_of.computed_tokens(self.rows, train, prefixes) / batches
         embeddings = text.vocab_size * text.hidden_size * (1 if text.tie_word_embeddings else 2)
@@ -359,12 +363,14 @@ class _Situation:
             vocabulary=text.vocab_size,
             hidden=text.hidden_size,
         )
-        share = typical / largest.tokens
-        once = throughput.batch_seconds(operations, share * footprint.activations, speed)
+        written = footprint.written * typical / largest.tokens
+        once = throughput.batch_seconds(operations, written, footprint.calls, speed)
         epochs = total_steps / schedules.steps_per_epoch(batches, train)
         # Processes on one CPU share the cores that were measured; GPUs work side by side.
         shared = self.processes.here if self.hardware.device == "cpu" else 1
-        return round(once * batches * epochs * shared / self.processes.size, 3)
+        computing = once * batches * epochs / self.processes.size
+        stepping = throughput.optimizer_seconds(footprint.trainable_parameters, speed)
+        return round((computing + stepping * total_steps) * shared, 3)
 
 
 def _one_rung_down(train: TrainConfig) -> TrainConfig | None:

@@ -59,7 +59,7 @@ class Traced:
     """The most at any moment, logits, gradients and temporaries included."""
     gradients_at_peak: int
     """Of these, gradients of parameters."""
-    small_peak: int
-    """The most bytes at any moment in blocks of up to `trace.LARGEST_KEPT`."""
+    written: int
+    """Bytes of what operations computed or changed, one after the other."""
     calls: int
     """Operations that torch was asked for."""

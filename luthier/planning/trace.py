@@ -2,7 +2,7 @@
 
 Running the real model this way and adding up what is alive counts activations exactly, for any
 architecture and any mix of adapters, dropout and checkpointing, where formulas for one
-architecture would guess. It takes about a second and no memory to speak of.
+architecture would guess. It takes a second or a few, and no memory to speak of.
 
 What the real step does and a step on meta tensors would not is put in its place here: the fused
 attention (which never holds the (T, T) scores), autocast, dropout kernels, and 8-bit layers
@@ -35,9 +35,6 @@ from luthier.planning.shapes import EndToEnd, Padded, StepShape, Traced
 
 LOGIT_CHUNK = 1024
 """As in training/loss.py."""
-LARGEST_KEPT = 32 << 20
-"""Bytes; glibc takes larger blocks from the system and gives them back at once (mallopt(3),
-DEFAULT_MMAP_THRESHOLD_MAX)."""
 
 
 def why_padded(model: Any, attn_implementation: str) -> str:
@@ -93,7 +90,7 @@ def trace_step(
         activations,
         meter.peak + held,
         meter.gradients_at_peak + held,
-        meter.small_peak,
+        meter.written,
         meter.calls,
     )
 
@@ -135,13 +132,21 @@ def _loss(model: Any, hidden: Tensor, trained: int, kernels: _Kernels) -> Tensor
 # --- counting ----------------------------------------------------------------------------------
 
 
+_WRITE_NOTHING = {
+    torch.ops.aten.empty.memory_format, torch.ops.aten.empty_like.default,
+    torch.ops.aten.empty_strided.default, torch.ops.aten.empty_permuted.default,
+    torch.ops.aten.new_empty.default, torch.ops.aten.new_empty_strided.default,
+    torch.ops.aten.detach.default,
+}  # fmt: skip
+
+
 class _Live(TorchDispatchMode):  # type: ignore[misc]
-    """Adds up the storages that operations make, until they are freed."""
+    """Adds up the storages that operations make, until they are freed; and what they write."""
 
     def __init__(self, model: Any, parameters: Sequence[Tensor]) -> None:
         super().__init__()
         self.live = self.peak = self.gradients_at_peak = 0
-        self.small = self.small_peak = self.calls = 0
+        self.written = self.calls = 0
         self.in_backward = False
         self.parameters = parameters
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -154,9 +159,11 @@ class _Live(TorchDispatchMode):  # type: ignore[misc]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         self.calls += 1
+        writes = not func.is_view and func not in _WRITE_NOTHING
         for tensor in tree_iter(out):
             if isinstance(tensor, Tensor):
                 self._count(tensor.untyped_storage())
+                self.written += tensor.numel() * tensor.element_size() if writes else 0
         if self.live > self.peak:
             self.peak = self.live
             if self.in_backward:
@@ -170,14 +177,11 @@ class _Live(TorchDispatchMode):  # type: ignore[misc]
             return
         self._known.add(storage)
         size = storage.nbytes()
-        self._change(size)
-        weakref.finalize(storage, self._change, -size)
-
-    def _change(self, size: int) -> None:
         self.live += size
-        if abs(size) <= LARGEST_KEPT:
-            self.small += size
-            self.small_peak = max(self.small_peak, self.small)
+        weakref.finalize(storage, self._free, size)
+
+    def _free(self, size: int) -> None:
+        self.live -= size
 
 
 # --- standing in for the real kernels ----------------------------------------------------------

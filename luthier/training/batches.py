@@ -97,7 +97,8 @@ def prepare(
         trained = [False, *trained[1:]]
         if not any(trained):
             raise DataError(f"{example.origin}: the row has no token to learn from.")
-        start = trained.index(True)
+        # The label is the last answer; before it, other turns or the prompt may be trained too.
+        start = len(renderer.prompt(example.prompt)) if smoothing else 0
         soft = smoothing.targets(ids[start:]) if smoothing else {}
         items.append(
             Item(example.id, ids, trained, {start + offset: t for offset, t in soft.items()})
@@ -133,7 +134,10 @@ def plan_epoch(
     rng.shuffle(order)
     size = train.per_device_train_batch_size
     if train.packing:
-        lines = _pack(order, items, train.max_seq_length)
+        # The same lines in every epoch, in another order: no row is left over, and all epochs have
+        # as many steps.
+        lines = _pack(list(range(len(items))), items, train.max_seq_length, seed)
+        rng.shuffle(lines)
         return [lines[i : i + size] for i in range(0, len(lines), size)]
     groups = _in_groups(order, prefixes)
     chunks: list[list[int]] = []
@@ -168,9 +172,10 @@ def _by_length(order: list[int], items: Sequence[Item], size: int) -> list[int]:
     ]
 
 
-def _pack(order: list[int], items: Sequence[Item], limit: int) -> list[Line]:
-    """Best-fit-decreasing within windows of the shuffled order, which keeps the order random."""
+def _pack(order: list[int], items: Sequence[Item], limit: int, seed: int) -> list[Line]:
+    """Best-fit-decreasing within windows of a shuffled order, which keeps lines random."""
     window = 512
+    random.Random(seed).shuffle(order)
     packed: list[Line] = []
     for start in range(0, len(order), window):
         bins: list[tuple[int, Line]] = []
@@ -185,8 +190,6 @@ def _pack(order: list[int], items: Sequence[Item], limit: int) -> list[Line]:
             else:
                 bins.append((limit - length, [index]))
         packed += [sequence for _, sequence in bins]
-    # Undo the ordering by length without losing determinism.
-    random.Random(len(packed)).shuffle(packed)
     return packed
 
 

@@ -90,7 +90,7 @@ def save(
     try:
         if log:
             make_durable(log)
-        root.mkdir(parents=True, exist_ok=True)
+        _make_folder(root)
         sweep(root)
         _require_space(root, byte_size(weights) + byte_size(tensors) + len(text), root)
         staging.mkdir()
@@ -145,7 +145,7 @@ def save_weights(folder: Path, weights: Mapping[str, Tensor], step: int, *, root
     """
     final, staging = weights_file(folder, step), folder / f".staging-{step:08d}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder)
         sweep(folder)
         _require_space(folder, byte_size(weights), root)
         record = write_tensors(staging, weights)
@@ -170,6 +170,12 @@ def weights_file(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}.safetensors"
 
 
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        make_durable(folder.parent)
+
+
 def sweep(folder: Path) -> None:
     """Delete what killed saves and killed deletions left behind.
 
@@ -177,12 +183,6 @@ def sweep(folder: Path) -> None:
     """
     for leftover in [*folder.glob(".staging-*"), *folder.glob(".deleted-*")]:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-
-
-def delete(folder: Path) -> None:
-    """Delete a folder of checkpoints or kept weights, if it is there."""
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def _retain(root: Path, step: int, keep: int) -> None:

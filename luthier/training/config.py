@@ -33,7 +33,7 @@ class LoraSection(Section):
     lora_alpha: float = Field(default=32, gt=0)
     """The update is scaled by lora_alpha / r (rsLoRA: lora_alpha / sqrt(r))."""
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout on the adapter's input; its masks cost a good part of a step on a CPU."""
+    """Dropout on the adapter's input."""
     target_modules: str | list[str] = "all-linear"
     """Module names, or `all-linear` (all but the LM head)."""
     layers_to_transform: int | list[int] | None = None
@@ -65,14 +65,19 @@ class QuantizationSection(Section):
     """Modules left unquantized."""
     llm_int8_enable_fp32_cpu_offload: bool = False
     """Keep what does not fit the GPU on the CPU, in fp32."""
-    bnb_4bit_compute_dtype: Dtype = "float32"
-    """What 4-bit weights are de-quantized to for a product."""
+    bnb_4bit_compute_dtype: Dtype | None = None
+    """What 4-bit weights are de-quantized to for a product; null: bfloat16 where the run computes
+    in it (`luthier plan` says so), else float32, which is Hugging Face's default."""
     bnb_4bit_quant_type: Literal["fp4", "nf4"] = "nf4"
     """nf4 (QLoRA, arXiv:2305.14314, section 3); Hugging Face's own default is fp4."""
     bnb_4bit_use_double_quant: bool = False
     """Quantize the quantization constants too (QLoRA, section 3)."""
     bnb_4bit_quant_storage: Literal["uint8", "float16", "bfloat16", "float32"] = "uint8"
     """Dtype the packed weights are stored as (FSDP needs that of the rest)."""
+
+    def compute_dtype(self, precision: str) -> Dtype:
+        """What 4-bit weights are de-quantized to in a run of this precision."""
+        return self.bnb_4bit_compute_dtype or ("bfloat16" if "bf16" in precision else "float32")
 
     @model_validator(mode="after")
     def _one_width(self) -> QuantizationSection:

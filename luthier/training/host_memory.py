@@ -29,6 +29,7 @@ FASTEST = 10 * 10**9
 is good for."""
 LOGIT_BYTES = 12
 """Per logit: log-probabilities, the gradient of the loss and that of the logits, in float32."""
+_CPU = torch.device("cpu")
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -43,7 +44,7 @@ class HostGuard:
     """Raises MemoryError before main memory runs out.
 
     Before a step, where one as large is expected to take more than is free: in proportion to
-    tokens, from what the plan says of its largest micro-batch, and then from the largest one seen.
+    tokens, from what the plan says of its largest micro-batch, then from the largest one measured.
     While a step runs, at its layers, when little is left: whatever the estimate was.
 
     Args:
@@ -64,12 +65,12 @@ class HostGuard:
 
     def forget(self) -> None:
         """From here on, steps take another amount of memory for their tokens."""
-        self._tokens = self._takes = 0
-        self._measured = False
+        self._per_token = 0.0
+        self._seen: tuple[int, int] | None = None
 
     def expect(self, takes: int, tokens: int) -> None:
         """A micro-batch of `tokens` tokens takes `takes` bytes, until something is measured."""
-        self._takes, self._tokens = takes, tokens
+        self._per_token = takes / tokens
 
     def require(self, tokens: int, *, held: int, to_come: int = 0) -> None:
         """Raise MemoryError where a micro-batch is expected to need more than is free.
@@ -79,15 +80,26 @@ class HostGuard:
             held: bytes of the optimizer's state so far.
             to_come: bytes that it is still going to take.
         """
-        if not self._tokens:
+        takes = self._takes(tokens)
+        if not takes:
             return
-        expected = MARGIN * self._takes * tokens / self._tokens + to_come
+        expected = MARGIN * takes + to_come
         if self._before is not None:
             # Blocks that the allocator has kept are there to be used again.
             expected -= max(self._process.memory_info().rss - self._before - held, 0)
         free = max(self.free() - RESERVE, 0)
         if expected > free:
             raise MemoryError(f"it takes about {size(expected)} more, and {size(free)} are free")
+
+    def _takes(self, tokens: int) -> float:
+        """Bytes for a micro-batch; 0: nothing is known yet."""
+        if self._seen is None or not tokens:
+            return self._per_token * tokens
+        most, took = self._seen
+        if tokens <= most:
+            return took * tokens / most
+        # Not in proportion: what was loaded late is part of what was seen, and not loaded again.
+        return took + (tokens - most) * (self._per_token or took / most)
 
     @contextlib.contextmanager
     def measure(self, tokens: int, held: int) -> Iterator[None]:
@@ -99,14 +111,15 @@ class HostGuard:
         """
         if self._before is None:
             self._before = self._process.memory_info().rss - held
+        highest = peak_bytes(_CPU)
         try:
             yield
         finally:
-            took = peak_bytes(torch.device("cpu")) - self._before - held
-            if not self._measured or tokens >= self._tokens:
-                self._takes, self._tokens, self._measured = took, tokens, True
-            else:
-                self._takes = max(self._takes, took)
+            peak = peak_bytes(_CPU)
+            # Below the peak of something else (opening the model, say) a step's own cannot be seen.
+            if tokens and peak > highest:
+                most, took = self._seen or (0, 0)
+                self._seen = max(most, tokens), max(took, peak - self._before - held)
 
     # --- while it runs ----------------------------------------------------------------------
 

@@ -226,6 +226,7 @@ class Ladder:
         )
         if step:
             self.trainer.save()
+            self.trainer.team.wait()
             said += (
                 f" Everything up to step {step} is saved: free some memory and repeat the command, "
                 "and training goes on from there."

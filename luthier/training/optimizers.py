@@ -43,6 +43,10 @@ def build(parameters: Iterable[torch.nn.Parameter], train: TrainConfig) -> torch
     ]
     groups = [group for group in groups if group["params"]]
     make, options = _recipe_for(train)
+    for name in ("lr", "weight_decay"):
+        if name in train.optim_args:
+            setting = "learning_rate" if name == "lr" else name
+            raise LuthierError(f"train.optim_args: {name} is set by train.{setting}.")
     options |= train.optim_args
     try:
         optimizer: torch.optim.Optimizer = make(groups, lr=train.learning_rate, **options)

@@ -104,6 +104,12 @@ class Team:
         """Whether a flag is set in any process."""
         return flag
 
+    def agree(self, what: str, value: int) -> None:
+        """Make sure that a number is the same in all processes."""
+
+    def wait(self) -> None:
+        """Until all processes have come here."""
+
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """Where one process runs out of memory in here, all do."""
@@ -185,14 +191,25 @@ class Replicas(Team):
             "the model's weights": _fingerprint(model),
         }
         for what, value in mine.items():
-            # Two halves that float64 holds exactly.
-            parts = [float(value >> 32), float(value & 0xFFFFFFFF)]
-            if self.any(self.broadcast(parts) != parts):
-                raise TrainingError(
-                    f"{what} of the {self.size} processes differ. All of them must see the same "
-                    "run folder, the same model files and the same versions of luthier, torch and "
-                    "transformers."
-                )
+            self.agree(what, value)
+
+    def agree(self, what: str, value: int) -> None:
+        """Compare a number of at most 64 bits.
+
+        Raises:
+            TrainingError: it differs.
+        """
+        # Two halves that float64 holds exactly.
+        parts = [float(value >> 32), float(value & 0xFFFFFFFF)]
+        if self.any(self.broadcast(parts) != parts):
+            raise TrainingError(
+                f"{what} of the {self.size} processes differ. All of them must see the same "
+                "run folder, the same model files and the same versions of luthier, torch and "
+                "transformers."
+            )
+
+    def wait(self) -> None:
+        self.any(False)
 
     def seed(self, seed: int, step: int) -> None:
         """Random numbers follow from the step, so that a resumed run draws the same ones."""
@@ -274,7 +291,12 @@ class Replicas(Team):
                     parameter.grad = torch.zeros_like(parameter)
                 gradients.append(parameter.grad)
         for bucket in buckets(gradients):
-            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+            if len(bucket) == 1 and bucket[0].is_contiguous():  # summed where it is, however large
+                with answered():
+                    dist.all_reduce(bucket[0])
+                continue
+            with self.together():  # or those that have room would wait for one that has none
+                flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
             with answered():
                 dist.all_reduce(flat)
             for gradient, summed in zip(

@@ -85,7 +85,7 @@ def _train(run: Run, runs: Path, plan: Plan, team: Team) -> TrainSummary:
             models.save_full(model, tokenizer, weights)
         else:
             models.save_adapter(model, weights)
-        for path in [*weights.iterdir(), weights]:
+        for path in [*weights.iterdir(), weights, weights.parent]:
             make_durable(path)
     done = trainer.progress
     summary = TrainSummary(
@@ -108,8 +108,6 @@ def _train(run: Run, runs: Path, plan: Plan, team: Team) -> TrainSummary:
         processes=team.size,
     )
     summary.save(run)
-    # Last, so that a kill before it, or a full disk, costs none of the training.
-    watch.forget_best()
     return summary
 
 
@@ -154,6 +152,8 @@ def _loop(trainer: Trainer, watch: Watch, stop: Callable[[], bool]) -> None:
             if due or last or stopping:
                 trainer.save()
             if stopping:
+                # A process that ends first would have the others ended, in the middle of the save.
+                trainer.team.wait()
                 raise KeyboardInterrupt
             if last:
                 return

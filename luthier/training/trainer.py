@@ -102,6 +102,8 @@ class Trainer:
         if padded:
             say(f"rows are padded, and shared prompts are run for every row: {padded}")
         self.end_to_end = not padded
+        # Sliding windows and recurrent states heed no mask between the rows of a packed line.
+        self.rows_apart = not self.end_to_end and not models.has_plain_cache(self.model)
         self.team.check(self.model, items)
         self.model = self.team.shard(self.model)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -157,9 +159,7 @@ class Trainer:
         if epoch != self._planned[0]:
             self._planned = epoch, self._plan_epoch(epoch)
         planned = self._planned[1]
-        # Packing may need a line more or less than the first epoch, which the schedule counts:
-        # one too many waits for another epoch's order, and a step without any takes the first.
-        return planned[index * size : (index + 1) * size] or planned[:size]
+        return planned[index * size : (index + 1) * size]
 
     # --- one optimizer step ---------------------------------------------------------------
 
@@ -259,6 +259,8 @@ class Trainer:
         return self.train.label_smoothing_factor if over_vocabulary else 0.0
 
     def _collate(self, plan: BatchPlan) -> Batch:
+        if self.rows_apart:
+            plan = [[i] for line in plan for i in line]
         batch = batches.collate(
             plan, self.items, pad_id=self.renderer.pad_id, prefixes=self.prefixes
         )
@@ -315,7 +317,9 @@ class Trainer:
     def load_checkpoint(self, *, before: int | None = None) -> Checkpoint | None:
         """Read the newest valid checkpoint (of those before a step, if one is given)."""
         owner = self.run.started_as("train")
-        return checkpoint.load_newest(self.checkpoints, belongs_to=owner, before=before)
+        found = checkpoint.load_newest(self.checkpoints, belongs_to=owner, before=before)
+        self.team.agree("the newest checkpoints", found.step if found else 0)
+        return found
 
     def restore(self, found: Checkpoint) -> None:
         """Bring everything to where it was when a checkpoint was saved."""

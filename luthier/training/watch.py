@@ -81,9 +81,3 @@ class Watch:
             )
             # Training is over: the model is a whole one, and this process's alone.
             checkpoint.set_weights(trainer.model, weights)
-
-    def forget_best(self) -> None:
-        """Delete the kept copies; the final weights are saved under their own name."""
-        if self.trainer.team.writes:
-            checkpoint.delete(self.trainer.best_folder)
-            checkpoint.delete(self.trainer.checkpoints)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,6 +59,8 @@ class Zero(Replicas):
                 config=settings(self.config, self.size, max_grad_norm),
                 dist_init_required=False,
             )
+        # Off by itself in fp32: it would take steps with gradients that are not finite.
+        self.engine.optimizer.check_grad_overflow = True
 
     # --- a step -----------------------------------------------------------------------------
 
@@ -72,7 +75,8 @@ class Zero(Replicas):
     def clip(self, parameters: Sequence[torch.nn.Parameter], limit: float) -> float:
         # Clips, and takes the step unless the norm is not finite.
         self.engine.step()
-        return float(self.engine.get_global_grad_norm())
+        norm = float(self.engine.get_global_grad_norm())
+        return norm if norm >= 0 else math.nan  # DeepSpeed says -1 where it is not finite
 
     def take_step(self, scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) -> None:
         """`clip` has."""

@@ -284,18 +284,17 @@ def _keep_checkpoints(folder: str) -> None:
     """Have the newest checkpoint copied before it is deleted at the end of training."""
     import shutil
 
-    from luthier.training import checkpoint
+    from luthier.run import Run
 
-    delete = checkpoint.delete
+    drop = Run.drop_scratch
 
-    def kept(doomed: Path) -> None:
-        for newest in sorted(doomed.glob("step-*"))[-1:]:
-            if newest.is_dir():
-                shutil.rmtree(folder, ignore_errors=True)
-                shutil.copytree(newest, folder)
-        delete(doomed)
+    def kept(run: Run, stage: Any) -> None:
+        for newest in sorted((run.path / "train" / "checkpoints").glob("step-*"))[-1:]:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(newest, folder)
+        drop(run, stage)
 
-    checkpoint.delete = kept
+    Run.drop_scratch = kept  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

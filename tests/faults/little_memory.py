@@ -104,7 +104,7 @@ def attempt(
         memory.HostGuard = lambda *args: None  # type: ignore[assignment, misc]
     opened = Run(Path(run))
     try:
-        with opened.stage("train", "t", keep=lambda path: path.name in ("checkpoints", "best")):
+        with opened.stage("train", "t", resume=True):
             train(opened)
     except LuthierError as error:
         opened.event("stopped", said=str(error))

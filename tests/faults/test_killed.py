@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from attempts import Attempts
 from same_run import checkpoint_content, leftovers
-from undisturbed import Undisturbed
+from undisturbed import Undisturbed, train_undisturbed
 
+from luthier import packaged
 from luthier.run import Run
 
 KILLED = -signal.SIGKILL
@@ -41,6 +42,44 @@ def test_killed_a_thousand_times(
     print(dict(hits))
     assert hits["while training"] >= 300 and hits["after a resume"] >= 100, hits
     assert hits["while saving"] >= 10, hits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "lora: null, learning_rate: 1e-3, max_steps: 8, optim: adafactor",
+        "lora: null, learning_rate: 1e-3, max_steps: 8, optim: adamw_bnb_8bit, bf16: true",
+        "max_steps: 8, neftune_noise_alpha: 5, packing: true, max_seq_length: 256, bf16: true",
+        "max_steps: 8, quantization: {load_in_4bit: true}, optim: paged_lion_8bit",
+        "max_steps: 20, learning_rate: 0.5, early_stopping_patience: 1",
+    ],
+    ids=["adafactor", "8-bit moments", "packed with noise", "4-bit base", "early stopping"],
+)
+def test_killed_with_other_settings(
+    attempts: Attempts, tmp_path: Path, tiny_model_dir: Path, settings: str
+) -> None:
+    line = f"train: {{{settings}, eval_steps: 3, save_steps: 2}}"
+    undisturbed = train_undisturbed(attempts, tmp_path, tiny_model_dir, line)
+
+    hits = kill_often(attempts, undisturbed, tmp_path / "killed", kills=30, seed=3)
+
+    assert hits["while training"] >= 5 and hits["after a resume"] >= 1, hits
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_killed_while_the_packaged_model_is_trained(attempts: Attempts, tmp_path: Path) -> None:
+    settings = (
+        "train: {max_steps: 10, per_device_train_batch_size: 2, eval_steps: 4, save_steps: 1, "
+        "lora: {r: 8, lora_dropout: 0.1}}"
+    )
+    undisturbed = train_undisturbed(attempts, tmp_path, Path(packaged.NAME), settings)
+
+    hits = kill_often(attempts, undisturbed, tmp_path / "killed", kills=10, seed=4)
+
+    print(dict(hits))
+    assert hits["while training"] >= 2 and hits["after a resume"] >= 1, hits
 
 
 def kill_often(

@@ -89,15 +89,21 @@ def happened(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> 
     small = {"words": 50, "per_device_train_batch_size": 16, "max_steps": 3, "save_steps": 1}
     plain = make_run(folder / "small", tiny_model_dir, **small)
     found = make_run(folder / "found", tiny_model_dir, **small, auto_find_batch_size=True)
-    large = make_run(
-        folder / "large", tiny_model_dir, words=150, per_device_train_batch_size=48, max_steps=1
+    long = {"words": 150, "max_steps": 1}
+    large = make_run(folder / "large", tiny_model_dir, **long, per_device_train_batch_size=48)
+    never = make_run(
+        folder / "never",
+        tiny_model_dir,
+        **long,
+        per_device_train_batch_size=16,
+        auto_find_batch_size=True,
     )
     runs = {
         "plain": plain,
         "cramped": copied(plain, "cramped"),
         "resumed": Run(plain.path.with_name("resumed")),
         "found": found,
-        "stopped": copied(found, "stopped"),
+        "stopped": never,
         "killed": large,
         "guarded": copied(large, "guarded"),
     }
@@ -107,7 +113,8 @@ def happened(tmp_path_factory: pytest.TempPathFactory, tiny_model_dir: Path) -> 
             "cramped": {"within": 2, "extra": 10 * MB, "copy": runs["resumed"].path},
             "resumed": {},
             "found": {"within": "find", "extra": 25 * MB},
-            "stopped": {"within": "find", "extra": MB // 4},
+            # Less than a row of 600 tokens takes, more than Python asks for at a time (1 MiB).
+            "stopped": {"within": "find", "extra": 3 * MB // 2},
         }
         if group is not None:
             cases["killed"] = {"within": group, "guarded": False}

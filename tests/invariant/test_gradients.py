@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,12 @@ Gradients = dict[str, torch.Tensor]
 
 
 def first_step(
-    run: Run, lines: list[batches.BatchPlan], *, padded: bool = False, **settings: Any
+    run: Run,
+    lines: list[batches.BatchPlan],
+    *,
+    padded: bool = False,
+    end_to_end: bool = True,
+    **settings: Any,
 ) -> tuple[float, Gradients]:
     """Loss and gradients of one optimizer step over given micro-batches, from the same weights."""
     recipe = run.recipe
@@ -39,7 +45,9 @@ def first_step(
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.02)
     trainer = job.Trainer(run, train, Plan.load(run), model, renderer, items, seed=0)
-    assert trainer.prefixes is not None and trainer.prefixes.lengths[0] > 8
+    assert trainer.end_to_end == end_to_end
+    if end_to_end:
+        assert trainer.prefixes is not None and trainer.prefixes.lengths[0] > 8
     if padded:
         trainer.prefixes = None
     loss = trainer.gradients([trainer._collate(plan) for plan in lines])
@@ -87,6 +95,36 @@ def test_packed_is_padded(run: Run, settings: dict[str, Any]) -> None:
     assert_equal(whole, first_step(run, [lines], padded=True, **packed))
     assert_equal(whole, first_step(run, [[[7, 0, 3, 1, 2, 6, 5, 4]]], padded=True, **packed))
     assert_equal(whole, first_step(run, [lines], **packed))
+
+
+def test_packed_rows_stay_apart_where_windows_slide(
+    ready_run: Callable[..., Run], sliding_model_dir: Path
+) -> None:
+    run = ready_run(model=str(sliding_model_dir), train={"max_seq_length": 1024})
+    whole = first_step(run, [EIGHT], end_to_end=False)
+    lines = [[0, 1, 2], [3], [4, 5], [6, 7]]
+
+    assert_equal(whole, first_step(run, [lines], end_to_end=False, packing=True))
+
+
+@pytest.mark.parametrize("train_on", ["completion", "all"])
+def test_class_smoothing_finds_the_label(run: Run, train_on: str) -> None:
+    examples = load_examples(run, "train")
+    renderer = Renderer(models.open_tokenizer(run.recipe.model), train_on)
+    train = run.recipe.train.model_copy(
+        update={"label_smoothing_factor": 0.1, "label_smoothing_over": "classes"}
+    )
+    smoothing = _class_smoothing(train, run.recipe.labels, examples, renderer)
+
+    for item, example in zip(
+        batches.prepare(examples, renderer, smoothing=smoothing), examples, strict=True
+    ):
+        label = renderer.completion(example.prompt, str(example.label))
+        start = len(item.ids) - len(label) - 1
+        for position, (ids, probabilities) in item.soft.items():
+            assert position >= start and item.ids[position] in ids
+            assert probabilities[ids.index(item.ids[position])] == pytest.approx(0.95)
+        assert item.soft
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "vocabulary", "classes", "full"])

@@ -30,7 +30,7 @@ SPEAKS: list[tuple[str, dict[str, Any], str, str]] = [
         "error",
         "the task is text",
     ),
-    ("packing", {"train": {"packing": True}}, "note", "block-diagonal"),
+    ("packing", {"train": {"packing": True}}, "note", "keeps them apart"),
     (
         "packing",
         {"train": {"packing": True, "attn_implementation": "flash_attention_2"}},

@@ -129,6 +129,7 @@ def test_memory_that_hardly_suffices_is_a_warning(
     make_run: Callable[..., Any], machine: Callable[..., None]
 ) -> None:
     settings = {"max_seq_length": 512, "per_device_train_batch_size": 32}
+    machine(keeps_freed=True)
     needed = planning.plan(make_run(train=settings)).total_bytes
     machine(memory_available=needed, keeps_freed=True)
 

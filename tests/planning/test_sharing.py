@@ -37,7 +37,7 @@ def shared(processes: int = 4, device: Any = "cuda", **settings: Any) -> dict[st
         parts=parts,
         total_parameters=30_000,
         trainable_parameters=30_000,
-        activations=7_000,
+        written=7_000,
         calls=100,
         pageable=0,
     )

@@ -73,6 +73,18 @@ def test_packing_fills_the_lines() -> None:
     assert used / (len(lines) * 128) > 0.9
 
 
+def test_every_epoch_packs_the_same_lines_in_another_order() -> None:
+    items = [item(3 + i * 37 % 60, name=str(i)) for i in range(900)]
+    train = TrainConfig(per_device_train_batch_size=1, packing=True, max_seq_length=128)
+
+    def lines(seed: int, epoch: int) -> list[list[int]]:
+        return [plan[0] for plan in plan_epoch(items, train, seed=seed, epoch=epoch)]
+
+    first, second, other = lines(0, 0), lines(0, 1), lines(1, 0)
+    assert first != second and sorted(first) == sorted(second) != sorted(other)
+    assert sorted(i for line in second for i in line) == list(range(900))
+
+
 def sharing(*heads: list[int], rows: int = 3) -> list[Item]:
     """Rows of 2 trained tokens after one of their own, after each head."""
     return [

@@ -162,6 +162,20 @@ def test_a_step_that_is_not_finite_is_not_taken_and_its_rows_are_named(
     assert rates == sorted(set(rates), reverse=True), "the schedule goes on"
 
 
+def test_looking_for_the_rows_changes_nothing_else(
+    planted: Callable[..., Path], signed_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = signed_run(planted("nan"), **DROPOUT)
+    train_it(run)
+    assert run.events("nonfinite")[0]["alone"]
+    digest = weights(run)
+
+    monkeypatch.setattr(nonfinite, "find_rows", lambda *args: [])
+    train_it(run)
+
+    assert weights(run) == digest
+
+
 # --- going back ----------------------------------------------------------------------------------
 
 
@@ -251,7 +265,7 @@ def test_a_run_that_went_back_resumes(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(job.Trainer, "step", stopping)
         train_it(run)
-    with run.stage("train", "t", keep=lambda path: path.name in ("checkpoints", "best")):
+    with run.stage("train", "t", resume=True):
         train(run)
 
     assert len(run.events("resumed")) == len(run.events("went_back")) == 1

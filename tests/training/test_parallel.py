@@ -302,7 +302,7 @@ def stop_and_resume(run: Run, resume: Callable[[], object]) -> None:
     ):
         launch.train(run, runs=run.path.parent, size=2)
     assert not run.is_done("train")
-    with run.stage("train", "t", keep=lambda path: path.name in ("checkpoints", "best")):
+    with run.stage("train", "t", resume=True):
         resume()
     assert run.events("resumed")[0]["step"] >= 4
 

@@ -138,7 +138,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(
         train(run)
     assert not run.is_done("train")
     monkeypatch.setattr(job.Trainer, "step", step)
-    with run.stage("train", "t", keep=lambda path: path.name in ("checkpoints", "best")):
+    with run.stage("train", "t", resume=True):
         train(run)
 
     assert run.events("resumed")[0]["step"] == 4

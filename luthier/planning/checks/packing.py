@@ -10,8 +10,9 @@ def check(facts: Facts) -> Finding | None:
     """Find packing with flash attention, or say how packed rows are kept apart.
 
     What: packed lines hold several rows.
-    Why: rows must not see each other. With sdpa and eager a block-diagonal mask keeps them apart
-    and positions restart with every row; flash_attention_2 takes no such mask.
+    Why: rows must not see each other. With sdpa and eager the attention's layout or a
+    block-diagonal mask keeps them apart and positions restart with every row; flash_attention_2
+    takes neither.
     Fix: `attn_implementation: sdpa`.
     """
     if not facts.train.packing:
@@ -28,7 +29,8 @@ def check(facts: Facts) -> Finding | None:
         check="packing",
         severity="note",
         what="several rows share a line, and never see each other.",
-        why="A block-diagonal causal mask keeps them apart and positions restart with every row; "
-        "the loss counts trained tokens, so it equals that of unpacked batches.",
+        why="Attention keeps them apart and positions restart with every row (models with sliding "
+        "windows or recurrent states run them as rows of their own); the loss counts trained "
+        "tokens, so it equals that of unpacked batches.",
         fix="",
     )
