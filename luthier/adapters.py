@@ -54,7 +54,7 @@ def attach(model: Any, lora: LoraSection) -> Any:
     try:
         with hushed():
             adapted = peft.get_peft_model(model, config, autocast_adapter_dtype=True)
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except (ValueError, TypeError, NotImplementedError, re.error) as error:
         raise ModelError(f"train.lora: {first_line(error)}") from error
     if rewrites_base:
         adapted.first_values = {n: v.clone() for n, v in _adapter_state(adapted).items()}

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from luthier.errors import RunError
+from luthier.evaluation.config import EvaluateConfig
 from luthier.example import Example, Message, Origin, Split
-from luthier.run import Run, atomic_write
+from luthier.run import Run, Stage, atomic_write
 
 
 class Artifact(BaseModel):
@@ -80,6 +81,8 @@ class DataStats(Artifact):
     rows_rejected: dict[str, int]
     """Per reason, commonest first."""
     rejects_file: str = "data/rejects.jsonl"
+    blank_lines: dict[str, int] = {}
+    """Per source that has some: lines with nothing in them, which are no rows."""
     splits: dict[Split, SplitStats]
     templates: dict[str, int]
     """Rows per template."""
@@ -103,6 +106,8 @@ class Finding(BaseModel):
 
     check: str
     severity: Literal["error", "warning", "note"]
+    stage: Stage = "train"
+    """The first stage that an error stops; those before it can still be done."""
     what: str
     why: str
     fix: str
@@ -254,6 +259,8 @@ class Evaluation(Artifact):
     samples: list[dict[str, str]] = []
     """Generation: {prompt, expected, answer} of some rows."""
     predictions_file: str = "evaluate/predictions.csv"
+    settings: EvaluateConfig | None = None
+    """What was asked of it: the recipe's `evaluate:` at the time."""
 
 
 # --- rows --------------------------------------------------------------------------------------
@@ -268,15 +275,16 @@ def save_examples(path: Path, examples: Sequence[Example]) -> None:
     schema = pa.schema(
         [
             ("id", pa.string()), ("source", pa.string()), ("row", pa.int64()),
-            ("split", pa.string()), ("group", pa.string()), ("template", pa.string()),
-            ("label", pa.string()), ("text", pa.string()),
+            ("counted", pa.string()), ("split", pa.string()), ("group", pa.string()),
+            ("template", pa.string()), ("label", pa.string()), ("text", pa.string()),
             ("messages", pa.list_(message)), ("fields", pa.string()),
         ]
     )  # fmt: skip
     rows = [
         {
-            "id": e.id, "source": e.origin.source, "row": e.origin.row, "split": e.split,
-            "group": e.group, "template": e.template, "label": e.label, "text": e.text,
+            "id": e.id, "source": e.origin.source, "row": e.origin.row,
+            "counted": e.origin.counted, "split": e.split, "group": e.group,
+            "template": e.template, "label": e.label, "text": e.text,
             "messages": [{"role": m.role, "content": m.content} for m in e.messages],
             "fields": json.dumps(dict(e.fields), ensure_ascii=False, default=str),
         }
@@ -302,7 +310,7 @@ def load_examples(run: Run, split: Split) -> list[Example]:
         return [
             Example(
                 id=r["id"],
-                origin=Origin(r["source"], r["row"]),
+                origin=Origin(r["source"], r["row"], r.get("counted", "line")),
                 fields=json.loads(r["fields"]),
                 messages=tuple(Message(**m) for m in r["messages"]),
                 text=r["text"],

@@ -1,20 +1,17 @@
 """The commands: parse, call one function, print.
 
 Every command: `--json` prints one JSON object on stdout and everything else goes to stderr; exit
-0 done, 1 a check said no, 2 the user must fix something, 130 stopped by Ctrl-C. Nothing heavy is
-imported before a command needs it, so that `--help` is instant.
+0 done, 1 a check said no, 2 the user must fix something, 70 a mistake of luthier's own (with its
+traceback), 130 stopped by Ctrl-C. Nothing heavy is imported before a command needs it, so that
+`--help` is instant.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import functools
 import io
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +19,7 @@ import typer
 import typer.core
 
 from luthier import __version__
-
-Result = dict[str, Any]
+from luthier.exits import Result, SaidNo, guarded, print_json
 
 
 class _Commands(typer.core.TyperGroup):
@@ -35,8 +31,9 @@ class _Commands(typer.core.TyperGroup):
         except SystemExit as stop:
             # Typer has printed its complaint and left; what it left with is the context.
             explain = getattr(stop.__context__, "format_message", None)
-            if explain and "--json" in (sys.argv[1:] if args is None else args):
-                _print_json({"error": explain(), "kind": "UsageError"})
+            given = sys.argv[1:] if args is None else args
+            if explain and any(arg.partition("=")[0] == "--json" for arg in given):
+                print_json({"error": explain(), "kind": "UsageError"})
             raise
 
 
@@ -51,7 +48,8 @@ app = typer.Typer(
   luthier predict runs/NAME rows.csv    use what came out
 
 Every command takes --json: one JSON object on standard output, all else on standard error.
-Exit codes: 0 done, 1 a check said no, 2 something has to be fixed, 130 stopped.""",
+Exit codes: 0 done, 1 a check said no, 2 something has to be fixed, 70 a mistake
+of luthier's own, 130 stopped.""",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -78,93 +76,11 @@ OutputColumn = Annotated[str | None, typer.Option("--output", help="Its output o
 RUNS = Path("runs")
 
 
-class _SaidNo(Exception):
-    """A command did its work and the answer is no; carries the command's result."""
-
-    def __init__(self, result: Result) -> None:
-        super().__init__()
-        self.result = result
-
-
-def _guarded(command: Callable[..., Result]) -> Callable[..., None]:
-    """Print the result of a command as JSON if asked, and turn errors into exit codes."""
-
-    @functools.wraps(command)
-    def wrapper(*args: Any, **options: Any) -> None:
-        as_json = options.get("as_json", False)
-        # What a library prints must not stand beside the one object.
-        aside = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
-        try:
-            with aside:
-                result, code = _outcome(command, args, options)
-            if as_json:
-                _print_json(result)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # The reader of our output went away (`luthier ... | head`): nobody is left to tell.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 0
-        if code:
-            raise typer.Exit(code)
-
-    return wrapper
-
-
-def _outcome(
-    command: Callable[..., Result], args: tuple[Any, ...], options: dict[str, Any]
-) -> tuple[Result, int]:
-    """The result of a command, or what went wrong as one, and the exit code."""
-    from luthier.errors import LuthierError, RecipeError
-
-    try:
-        return command(*args, **options), 0
-    except _SaidNo as no:
-        return no.result, 1
-    except LuthierError as error:
-        said: Result = {"error": str(error), "kind": type(error).__name__}
-        if isinstance(error, RecipeError):
-            said["problems"] = [vars(problem) for problem in error.problems]
-        code = error.exit_code
-    except KeyboardInterrupt:
-        said = {"error": "stopped; repeat the command to go on", "kind": "Stopped"}
-        code = 130
-    except Exception as error:
-        reason = _reason_of_the_machine(error)
-        if reason is None:
-            raise
-        said = {"error": f"{reason}. Mend that and repeat the command.", "kind": "OSError"}
-        code = 2
-    from luthier.console import say
-
-    say(said["error"], style="red")
-    return said, code
-
-
-def _reason_of_the_machine(error: Exception) -> str | None:
-    """What no mistake in the program can cause: a disk that is full, a file that is not ours."""
-    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-    # Libraries written in Rust raise bare exceptions that carry the system's words alone.
-    full = os.strerror(errno.ENOSPC)
-    return full if full in str(error) else None
-
-
-_OF_THE_MACHINE = (
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
-)  # fmt: skip
-
-
-def _print_json(result: Result) -> None:
-    # JSON has no NaN and no infinities; readers choke on them.
-    plain = json.loads(json.dumps(result, default=str), parse_constant=lambda name: None)
-    print(json.dumps(plain, ensure_ascii=False))
-
-
 # --- the five verbs ----------------------------------------------------------------------------
 
 
 @app.command()
-@_guarded
+@guarded
 def build(
     recipe: RecipeArg,
     overrides: Overrides = None,
@@ -183,7 +99,7 @@ def build(
 
 
 @app.command()
-@_guarded
+@guarded
 def plan(
     recipe: RecipeArg,
     overrides: Overrides = None,
@@ -207,12 +123,12 @@ def plan(
     result = {"run": str(run.path), "stages": happened, "plan": found}
     if any(finding["severity"] == "error" for finding in found["findings"]):
         say("the plan says no; see the errors above.", style="red")
-        raise _SaidNo(result)
+        raise SaidNo(result)
     return result
 
 
 @app.command()
-@_guarded
+@guarded
 def train(
     recipe: RecipeArg,
     overrides: Overrides = None,
@@ -253,7 +169,7 @@ def _trained_along(processes: Any) -> Result:
 
 
 @app.command()
-@_guarded
+@guarded
 def evaluate(
     run: RunArg,
     on: Annotated[Path | None, typer.Option(help="Another labelled file to test on.")] = None,
@@ -302,7 +218,11 @@ def _evaluate_on(
     )
     for reason, count in rejected.items():
         say(f"rejected {count}: {reason}", style="yellow")
-    found = evaluate_on(run, examples, slice_by=slice_by, runs=runs)
+    named = {"input": input_column, "output": output_column}
+    found = evaluate_on(
+        run, examples, slice_by=slice_by,
+        columns={field: column for field, column in named.items() if column}, runs=runs,
+    )  # fmt: skip
     return {
         "run": str(run.path), "on": str(on), "rejected": rejected,
         "evaluation": look.show_evaluation(found),
@@ -310,7 +230,7 @@ def _evaluate_on(
 
 
 @app.command()
-@_guarded
+@guarded
 def ship(run: RunArg, runs: Runs = RUNS, force: Force = False, as_json: Json = False) -> Result:
     """Export; each export is reloaded and compared."""
     from luthier import pipeline
@@ -323,7 +243,7 @@ def ship(run: RunArg, runs: Runs = RUNS, force: Force = False, as_json: Json = F
 
 
 @app.command()
-@_guarded
+@guarded
 def run(
     recipe: RecipeArg,
     overrides: Overrides = None,
@@ -336,16 +256,33 @@ def run(
     from luthier import launch, look, pipeline
     from luthier.console import say
     from luthier.recipe import load
+    from luthier.run import Run
+
+    measured: list[tuple[Run, Result]] = []
+
+    def show_results(done: Run, stage: str) -> None:
+        # Before shipping: what was measured is worth seeing even where nothing can be shipped.
+        if stage == "evaluate":
+            measured.append((done, look.show_run_evaluation(done)))
 
     with launch.processes(nproc) as processes:
         if processes.rank:
             return _trained_along(processes)
-        done, happened = pipeline.bring_up_to(
-            load(recipe, overrides or []), "ship", runs=runs, force=force, processes=processes
-        )
+        try:
+            done, happened = pipeline.bring_up_to(
+                load(recipe, overrides or []), "ship", runs=runs, force=force,
+                processes=processes, after=show_results,
+            )  # fmt: skip
+        except Exception:
+            for unshipped, _ in measured:
+                say(f"report: {pipeline.write_report(unshipped)}")
+            raise
     report = pipeline.write_report(done)
-    shown = look.show_run_evaluation(done)
-    say(f'\nreport:  {report}\npredict: luthier predict {done.path} "your text"', style="bold")
+    said = f"\nreport:  {report}"
+    if done.recipe.task.kind != "text":  # plain text has no question to answer
+        said += f'\npredict: luthier predict {done.path} "your text"'
+    say(said, style="bold")
+    [(_, shown)] = measured
     return {"run": str(done.path), "stages": happened, "evaluation": shown, "report": str(report)}
 
 
@@ -353,7 +290,7 @@ def run(
 
 
 @app.command()
-@_guarded
+@guarded
 def predict(
     run: RunArg,
     source: Annotated[
@@ -371,7 +308,7 @@ def predict(
 
 
 @app.command()
-@_guarded
+@guarded
 def new(
     name: Annotated[str, typer.Argument(help="Name of the recipe and its run.")],
     kind: Annotated[
@@ -392,7 +329,7 @@ def new(
 
 
 @app.command("ls")
-@_guarded
+@guarded
 def list_things(
     what: Annotated[str, typer.Argument(help="runs, models, templates, filters, ...")] = "runs",
     runs: Runs = RUNS,
@@ -409,7 +346,7 @@ def list_things(
 
 
 @app.command()
-@_guarded
+@guarded
 def show(
     run: RunArg,
     tokens: Annotated[bool, typer.Option("--tokens", help="Token by token.")] = False,
@@ -426,7 +363,7 @@ def show(
 
 
 @app.command()
-@_guarded
+@guarded
 def diff(first: RunArg, second: RunArg, runs: Runs = RUNS, as_json: Json = False) -> Result:
     """Compare two runs: settings, data, results."""
     from luthier import look
@@ -436,7 +373,7 @@ def diff(first: RunArg, second: RunArg, runs: Runs = RUNS, as_json: Json = False
 
 
 @app.command()
-@_guarded
+@guarded
 def eject(
     recipe: RecipeArg,
     overrides: Overrides = None,
@@ -468,19 +405,19 @@ def eject(
 
 
 @app.command()
-@_guarded
+@guarded
 def doctor(as_json: Json = False) -> Result:
     """Check this machine and what is installed."""
     from luthier import look
 
     found = look.show_doctor()
     if found["problems"]:
-        raise _SaidNo(found)
+        raise SaidNo(found)
     return found
 
 
 @app.command()
-@_guarded
+@guarded
 def schema(
     out: Annotated[Path | None, typer.Argument(help="File; standard output if left out.")] = None,
     as_json: Json = False,

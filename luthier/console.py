@@ -94,18 +94,38 @@ def _plain_progress(description: str, total: int, unit: str) -> Advance:
 
 def say(text: str, style: str = "") -> None:
     """Print a line for people (stderr); the text is shown as it is, markup in it is not read."""
-    console.print(Text(text, style=style), soft_wrap=not console.is_terminal)
+    console.print(Text(visible(text), style=style), soft_wrap=not console.is_terminal)
+
+
+def blank_lines_skipped(name: str, count: int) -> str:
+    """What is said of lines with nothing in them that were not taken for rows."""
+    return f"{name}: {count:,} blank {'line' if count == 1 else 'lines'} skipped"
+
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    r"""The text with control characters spelt out, as in `\x1b`: they would steer the terminal.
+
+    Tabs and newlines stay. Signs that turn the direction of writing are spelt out too.
+    """
+    return _CONTROLS.sub(lambda found: ascii(found.group())[1:-1], text)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table for people (stderr): numbers to the right, words to the left."""
-    grid = Table(title=Text(title), title_justify="left", header_style="bold", expand=False)
+    grid = Table(
+        title=Text(visible(title)), title_justify="left", header_style="bold", expand=False
+    )
     for position, column in enumerate(columns):
         cells = [str(row[position]) for row in rows]
         numbers = position > 0 and all(_NUMBER.match(cell) or not cell for cell in cells)
-        grid.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
+        grid.add_column(
+            Text(visible(column)), justify="right" if numbers else "left", overflow="fold"
+        )
     for row in rows:
-        grid.add_row(*(Text(str(cell)) for cell in row))
+        grid.add_row(*(Text(visible(str(cell))) for cell in row))
     console.print(grid)
 
 

@@ -27,10 +27,14 @@ class Origin:
     source: str
     """File path as written in the recipe, or a hub id."""
     row: int
-    """1-based line (JSONL) or record number (CSV, JSON, Parquet) in that source."""
+    """1-based, what `counted` says."""
+    counted: Literal["line", "row"] = "line"
+    """`line`: the one a CSV record or a JSONL object begins in. `row`: JSON lists, Parquet and hub
+    sets, whose rows have no line of their own."""
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.row}"
+        joint = ":" if self.counted == "line" else ": row "
+        return f"{self.source}{joint}{self.row}"
 
 
 @dataclass(frozen=True, slots=True)

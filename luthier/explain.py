@@ -44,6 +44,10 @@ class Lines:
         while loc:
             if loc in self.lines:
                 return f"{self.file}:{self.lines[loc]}"
+            # A section that older names made has no line, but they have.
+            inside = [line for path, line in self.lines.items() if path[: len(loc)] == loc]
+            if inside:
+                return f"{self.file}:{min(inside)}"
             loc = loc[:-1]
         return f"{self.file}:1"
 
@@ -112,7 +116,12 @@ def _explain(loc: Place, error: Any, model: type[BaseModel], lines: Lines) -> Pr
         return Problem(lines.where(loc), f"'{key}': {_expected(error)}.")
     unquoted = kind == "string_type" and not isinstance(error["input"], (dict, list, NoneType))
     hint = "Write it in quotes." if unquoted else ""
-    return Problem(lines.where(loc), f"'{key}' is {found}, expected {_expected(error)}.", hint)
+    expected = _expected(error)
+    if kind == "model_type" and loc == ("model",):
+        expected = "a model's name or folder"
+    if kind == "model_type" and loc[:2] == ("data", "filters") and isinstance(error["input"], str):
+        hint = f"Write {{use: {error['input']}}}."
+    return Problem(lines.where(loc), f"'{key}' is {found}, expected {expected}.", hint)
 
 
 def _expected(error: Any) -> str:
@@ -120,7 +129,10 @@ def _expected(error: Any) -> str:
     if error["type"] == "literal_error":
         return f"one of {', '.join(_choices(error))}"
     if error["type"] in _EXPECTED:
-        return _EXPECTED[error["type"]].format(**error.get("ctx", {}))
+        given = error.get("ctx", {}).items()
+        # `:g` would round a bound of ten digits.
+        plain = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in given}
+        return _EXPECTED[error["type"]].format(**plain)
     message: str = error["msg"].partition(", unable to")[0]
     return message.removeprefix("Value error, ").removeprefix("Input should be ")
 
@@ -131,10 +143,17 @@ _EXPECTED = {
     "string_type": "a text",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
-    "greater_than": "a number greater than {gt:g}",
-    "greater_than_equal": "a number of at least {ge:g}",
-    "less_than": "a number less than {lt:g}",
-    "less_than_equal": "a number of at most {le:g}",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number of fewer digits",
+    "int_from_float": "a whole number",
+    "list_type": "a list",
+    "greater_than": "a number greater than {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number less than {lt}",
+    "less_than_equal": "a number of at most {le}",
     "too_short": "a list of at least {min_length}",
     "string_too_long": "at most {max_length} characters",
     "string_pattern_mismatch": "letters, digits, '.', '_' and '-', a letter or digit first",

@@ -22,6 +22,7 @@ from luthier import packaged
 from luthier.artifacts import TrainSummary
 from luthier.console import console, say
 from luthier.errors import ModelError, nearest
+from luthier.made_with import MadeWith
 from luthier.recipe import ModelSection
 from luthier.run import Run
 
@@ -132,7 +133,7 @@ def _folder(section: ModelSection, runs: Path, part: Part) -> Path:
     if name.startswith(RUN_PREFIX):
         run = Run.open(name.removeprefix(RUN_PREFIX), runs)
         run.require("train")
-        summary, base = TrainSummary.load(run), run.recipe.model
+        summary, base = TrainSummary.load(run), MadeWith.of(run).recipe.model
         if summary.kind == "full":
             return run.path / summary.weights
         if base.name == f"{RUN_PREFIX}{run.name}":

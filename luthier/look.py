@@ -9,8 +9,17 @@ from typing import Any
 from rich.text import Text
 
 from luthier.artifacts import DataStats, Estimate, Evaluation, Plan, TrainSummary, load_examples
-from luthier.console import console, duration, say, size, table
+from luthier.console import (
+    blank_lines_skipped,
+    console,
+    duration,
+    say,
+    size,
+    table,
+    visible,
+)
 from luthier.errors import LuthierError, RunError, unknown
+from luthier.made_with import MadeWith, base_of, recipe_of
 from luthier.registry import Registry
 from luthier.run import RUNS, STAGES, Run, list_runs
 
@@ -22,6 +31,8 @@ REGISTRIES = {
     "formats": "luthier.data.formats",
     "metrics": "luthier.evaluation.metrics",
 }
+WIDTH = 80
+"""Characters of a line in a terminal as it opens, and in a log file."""
 OTHERS = ("models", "runs", "starters", "templates")
 
 
@@ -69,14 +80,18 @@ def _run_line(run: Run) -> dict[str, Any]:
     try:
         return _figures(run)
     except RunError as error:  # one damaged run must not hide the others
-        return {"name": run.name, "model": "", "done": str(error), "metric": "", "value": ""}
+        columns = dict.fromkeys(("name", "model", "overrides", "done", "metric", "value"), "")
+        return columns | {"name": run.name, "done": str(error)}
 
 
 def _figures(run: Run) -> dict[str, Any]:
     done = [stage for stage in STAGES if run.is_done(stage)]
     line: dict[str, Any] = {
-        "name": run.name, "model": run.recipe.model.name, "done": done[-1] if done else "nothing"
-    }  # fmt: skip
+        "name": run.name,
+        "model": MadeWith.of(run).recipe.model.name,
+        "overrides": " ".join(run.overrides),
+        "done": done[-1] if done else "nothing",
+    }
     metric = value = ""
     if run.is_done("evaluate"):
         found = Evaluation.load(run)
@@ -91,9 +106,11 @@ def _figures(run: Run) -> dict[str, Any]:
 
 def show_run(run: Run) -> dict[str, Any]:
     """Print what a run is and how far it is."""
-    recipe = run.recipe
+    recipe = recipe_of(run, measured=True)
     say(f"{run.path}: {recipe.task.kind} with {recipe.model.name}, seed {recipe.seed}", "bold")
-    shown: dict[str, Any] = {"run": str(run.path), "recipe": recipe.resolved()}
+    shown: dict[str, Any] = {
+        "run": str(run.path), "recipe": recipe.resolved(), "lock": MadeWith.of(run).lock
+    }  # fmt: skip
     stages = {s: duration(run.seconds(s)) if run.is_done(s) else "not yet" for s in STAGES}
     table("stages", ["stage", "took"], [[s, t] for s, t in stages.items()])
     if run.is_done("data"):
@@ -105,6 +122,10 @@ def show_run(run: Run) -> dict[str, Any]:
             f"trained {summary.steps} steps in {duration(summary.seconds)}, peak "
             f"{size(summary.peak_bytes)}, weights in {run.path / summary.weights}"
         )
+        if changed := sorted(_differences(recipe.resolved(), run.recipe.resolved())):
+            said = f"the recipe has changed since, the weights have not: {', '.join(changed)}"
+            say(said, style="yellow")
+        shown["changed_since"] = changed
     if run.is_done("evaluate"):
         shown["evaluation"] = show_run_evaluation(run)
     return shown
@@ -121,6 +142,8 @@ def show_data(run: Run) -> dict[str, Any]:
     table("data", ["split", "rows", "tokens median (max)", "labels"], rows)
     for reason, count in stats.rows_rejected.items():
         say(f"rejected {count}: {reason}")
+    for name, count in stats.blank_lines.items():
+        say(blank_lines_skipped(name, count))
     if stats.rows_rejected:
         say(f"rejected rows: {run.path / stats.rejects_file}", style="dim")
     return stats.model_dump(mode="json")
@@ -170,19 +193,12 @@ def show_run_evaluation(run: Run) -> dict[str, Any]:
 
 def show_evaluation(found: Evaluation) -> dict[str, Any]:
     """Print systems against each other, slices, and what a reader must not miss."""
-    metrics = list(found.systems[0].metrics)
-    rows = []
-    for system in found.systems:
-        cells = []
-        for metric in metrics:
-            estimate = system.metrics.get(metric)
-            cells.append("" if estimate is None else _interval(estimate))
-        rows.append([system.name, *cells, f"{system.seconds:.0f} s"])
-    table(f"{found.rows} test rows, 95 % intervals", ["system", *metrics, "took"], rows)
+    columns, rows = _results(found)
+    table(f"{found.rows} test rows, 95 % intervals", columns, rows)
     if found.slices:
         columns = list(dict.fromkeys(c for values in found.slices.values() for c in values))
         slices = [
-            [name, *(_interval(values[c]) if c in values else "" for c in columns)]
+            [name, *(_figure(c, values[c]) if c in values else "" for c in columns)]
             for name, values in found.slices.items()
         ]
         table("slices of the tuned model", ["slice", *columns], slices)
@@ -198,10 +214,33 @@ def show_evaluation(found: Evaluation) -> dict[str, Any]:
     return found.model_dump(mode="json")
 
 
-def _interval(estimate: Estimate) -> str:
-    counted = estimate.low is None and estimate.value % 1 == 0
-    value = f"{estimate.value:g}" if counted else f"{estimate.value:.3f}"
-    return value if estimate.low is None else f"{value} [{estimate.low:.3f}, {estimate.high:.3f}]"
+def _figure(name: str, estimate: Estimate) -> str:
+    return f"{estimate.value:.0f}" if name == "rows" else _interval(estimate)
+
+
+def _results(found: Evaluation) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the results, a line for each system or, if too wide, for each metric."""
+    metrics = list(found.systems[0].metrics)
+    cells = [["system", *metrics, "took"]]
+    for system in found.systems:
+        estimates = [system.metrics.get(metric) for metric in metrics]
+        shown = ["" if e is None else _interval(e, between="\n") for e in estimates]
+        cells.append([system.name, *shown, f"{system.seconds:.0f} s"])
+    width = 1 + sum(
+        3 + max(len(line) for cell in column for line in cell.split("\n"))
+        for column in zip(*cells, strict=True)
+    )
+    if width > WIDTH:
+        cells = [list(line) for line in zip(*cells, strict=True)]
+        cells[0][0] = "metric"
+    return cells[0], cells[1:]
+
+
+def _interval(estimate: Estimate, *, between: str = " ") -> str:
+    value = f"{estimate.value:.3f}"
+    if estimate.low is None:
+        return value
+    return f"{value}{between}[{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def show_tokens(run: Run, rows: int, runs: Path = RUNS) -> dict[str, Any]:
@@ -210,9 +249,8 @@ def show_tokens(run: Run, rows: int, runs: Path = RUNS) -> dict[str, Any]:
     from luthier.model import open_tokenizer
 
     run.require("data")
-    recipe = run.recipe
-    tokenizer = open_tokenizer(recipe.model, runs)
-    renderer = Renderer(tokenizer, recipe.train.train_on)
+    tokenizer = open_tokenizer(base_of(run, runs), runs)
+    renderer = Renderer(tokenizer, MadeWith.of(run).recipe.train.train_on)
     shown = []
     for example in load_examples(run, "train")[:rows]:
         rendered = renderer.render(example)
@@ -242,9 +280,9 @@ def _marked(pieces: list[str], trained: list[bool]) -> Text:
         if marked != before and not colour:
             line.append("⟦" if marked else "⟧")
         before = marked
-        visible = piece.replace("\n", "⏎\n")
-        line.append(visible, style="black on green" if marked else "dim")
-        line.append("·" if not visible.endswith("\n") else "", style="bright_black")
+        shown = visible(piece).replace("\n", "⏎\n")
+        line.append(shown, style="black on green" if marked else "dim")
+        line.append("·" if not shown.endswith("\n") else "", style="bright_black")
     if before and not colour:
         line.append("⟧")
     return line
@@ -279,8 +317,9 @@ def show_doctor() -> dict[str, Any]:
 
 def diff(first: Run, second: Run) -> dict[str, Any]:
     """Print what differs between two runs: settings, versions, data, results."""
-    settings = _differences(first.recipe.resolved(), second.recipe.resolved())
-    versions = _differences(first.read_json("lock.json"), second.read_json("lock.json"))
+    recipes = [recipe_of(run, measured=True).resolved() for run in (first, second)]
+    settings = _differences(*recipes)
+    versions = _differences(MadeWith.of(first).lock, MadeWith.of(second).lock)
     # Hashes of the recipe and the seed are settings again.
     versions = {k: v for k, v in versions.items() if not k.endswith("sha256") and k != "seed"}
     for title, found in (("settings", settings), ("versions", versions)):

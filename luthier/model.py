@@ -32,6 +32,7 @@ from luthier.locate import (
     locate,
     name_for_others,
 )
+from luthier.made_with import MadeWith, base_of
 from luthier.products import FrozenConv1D, FrozenLinear, add_adapters_in_place
 from luthier.recipe import ModelSection
 from luthier.run import RUNS, Run
@@ -122,13 +123,16 @@ def trained_model(run: Run, *, runs: Path | None = None, base: bool = False) -> 
 
     Returns:
         (model in eval mode, tokenizer).
+
+    Raises:
+        ModelError: the model cannot be opened, or is no longer the one that the run started from.
     """
-    recipe, runs = run.recipe, runs or run.path.parent
-    section = recipe.model
+    made, runs = MadeWith.of(run), runs or run.path.parent
+    recipe, section = made.recipe, base_of(run, runs)
     tokenizer = open_tokenizer(section, runs)
     options: dict[str, Any] = {
         "runs": runs,
-        "precision": Plan.load(run).precision,
+        "precision": made.precision or Plan.load(run).precision,
         "quantization": recipe.train.quantization,
         "attn_implementation": recipe.train.attn_implementation,
     }
@@ -165,7 +169,7 @@ def merge(run: Run, *, runs: Path | None = None, attn_implementation: str = "sdp
         section = ModelSection(name=str(weights.resolve()))
         return open_model(section, attn_implementation=attn_implementation)
     model = open_model(
-        run.recipe.model, runs=runs, adapter=weights, attn_implementation=attn_implementation
+        base_of(run, runs), runs=runs, adapter=weights, attn_implementation=attn_implementation
     )
     merged = model.merge_and_unload(safe_merge=True)
     return merged.requires_grad_(False).eval()

@@ -5,16 +5,17 @@ Stages do not know each other; this module and the command line are the only one
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from luthier import __version__, look
 from luthier.artifacts import Plan, TrainSummary
 from luthier.console import duration, say
-from luthier.errors import CheckFailed, ModelError, RunError
+from luthier.errors import CheckFailed, LuthierError, ModelError, RunError
 from luthier.hardware import choose_precision, describe
 from luthier.launch import ALONE, Processes
 from luthier.recipe import Loaded
@@ -36,6 +37,7 @@ def bring_up_to(
     runs: Path = RUNS,
     force: bool = False,
     processes: Processes = ALONE,
+    after: Callable[[Run, Stage], None] = lambda run, stage: None,
 ) -> tuple[Run, dict[Stage, str]]:
     """Run the stages up to `last`, skipping those that are done and unchanged.
 
@@ -45,6 +47,7 @@ def bring_up_to(
         runs: where run folders are kept.
         force: repeat `last` even if nothing changed.
         processes: those that train together; this one does all else.
+        after: told of every stage that is done, also where a later one fails.
 
     Returns:
         The run, and what happened to each stage: `done` or `unchanged`.
@@ -52,11 +55,12 @@ def bring_up_to(
     Raises:
         CheckFailed: the plan found an error; nothing is trained.
     """
+    is_new = not Run.of(loaded, runs).path.exists()
     run = Run.create(loaded, runs)
     for note in loaded.notes:
         say(f"note: {note}", style="yellow")
     happened: dict[Stage, str] = {}
-    with run.lock():
+    with run.lock(), _dropped_if_a_mistake(run) if is_new else contextlib.nullcontext():
         for stage in STAGES[: STAGES.index(last) + 1]:
             try:
                 happened[stage] = _bring(
@@ -66,10 +70,12 @@ def bring_up_to(
                 if (stage, last) != ("data", "plan"):
                     raise
                 # A model that cannot be fetched here can still be planned for, from its config.
-                say(f"planning without the data: {error}", style="yellow")
+                rows = "with the rows built before" if run.is_done("data") else "without the data"
+                say(f"planning {rows}: {error}", style="yellow")
                 continue
             if stage != last:
-                _tell(run, stage, happened[stage])
+                _tell(run, stage, happened[stage], last)
+            after(run, stage)
     return run, happened
 
 
@@ -80,10 +86,11 @@ def bring_run_up_to(
     needed: tuple[Stage, ...] = ("data", "plan", "train")
     for stage in needed:
         run.require(stage)
-    if not run.is_fresh("train", _fingerprint(run, "train", runs)):
+    if not _is_trained(run, runs):
         say(
             "note: the recipe, the model or luthier has changed since this run was trained, or a "
-            "file of it has; the weights are taken as they are. `luthier train` makes new ones.",
+            "file of it has; the weights are taken as they are, with the recipe they were made "
+            "with. `luthier train` makes new ones.",
             style="yellow",
         )
     with run.lock():
@@ -135,15 +142,29 @@ def _bring(run: Run, stage: Stage, runs: Path, *, force: bool, processes: Proces
     return "done"
 
 
-def _tell(run: Run, stage: Stage, happened: str) -> None:
-    """Say what a stage on the way found; stop where the plan says no."""
+@contextlib.contextmanager
+def _dropped_if_a_mistake(run: Run) -> Iterator[None]:
+    """A new run that comes to nothing by a mistake in what was asked leaves no folder."""
+    try:
+        yield
+    except LuthierError:
+        run.drop_if_empty()
+        raise
+
+
+def _tell(run: Run, stage: Stage, happened: str, last: Stage) -> None:
+    """Say what a stage on the way found; stop where the plan says no to what is to be done."""
     if stage == "data" and happened == "done":
         look.show_data(run)
     if stage == "plan":
         plan = Plan.load(run)
         if happened == "done":
             look.show_findings(plan)
-        errors = [f for f in plan.findings if f.severity == "error"]
+        errors = [
+            finding
+            for finding in plan.findings
+            if finding.severity == "error" and STAGES.index(finding.stage) <= STAGES.index(last)
+        ]
         if errors:
             said = "\n".join(f"  {f.check}: {f.what} {f.fix}" for f in errors)
             raise CheckFailed(f"the plan of {run.name} says no:\n{said}")
@@ -185,7 +206,7 @@ def _is_trained(run: Run, runs: Path) -> bool:
         return False
     try:
         return run.is_fresh("train", _fingerprint(run, "train", runs))
-    except RunError:  # the plan cannot be read
+    except RunError:  # the plan cannot be read, or the recipe names a run that is not there
         return False
 
 
@@ -212,6 +233,8 @@ def _fingerprint(run: Run, stage: Stage, runs: Path) -> str:
     if stage == "plan":
         built = run.digest("data") if run.is_done("data") else None
         planned = [recipe[k] for k in ("task", "data", "train", "evaluate", "seed")]
+        if train["lora"] is None:  # checks/adapter_without_lora.py; else `ship` is no concern of it
+            planned.append(run.recipe.exporters)
         return fingerprint(__version__, planned, model, built)
     data = run.digest("data")
     if stage == "train":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,15 +17,17 @@ import numpy as np
 from luthier import model as models
 from luthier.artifacts import Evaluation
 from luthier.chat import Renderer
-from luthier.console import progress, say
+from luthier.console import blank_lines_skipped, progress, say
 from luthier.data.mapping import mapped
-from luthier.data.rows import Reject, Row, Table, missing_column
+from luthier.data.rows import MissingColumn, Reject, Row, Table
 from luthier.data.sources import SUFFIXES, open_file, require_file
 from luthier.data.template import BuiltTemplates, MissingField, Template, as_text
-from luthier.data.textfile import refuse_other_encodings
+from luthier.data.textfile import Damage, refuse_other_encodings
 from luthier.errors import DataError, LuthierError
 from luthier.example import Message
 from luthier.generate import answer
+from luthier.made_with import MadeWith
+from luthier.recipe import Recipe
 from luthier.row_file import CHUNK, csv_text, require_free, write_rows
 from luthier.run import RUNS, Run
 from luthier.scoring import label_scores
@@ -53,6 +56,8 @@ class Predictor:
     """A trained model with its template, labels and temperature."""
 
     run: Run
+    recipe: Recipe
+    """That of the weights; what the run's folder asks for now may be something else."""
     model: Any
     renderer: Renderer
     template: Template | None
@@ -63,7 +68,7 @@ class Predictor:
     @property
     def column(self) -> str:
         """The input column of the recipe."""
-        return self.run.recipe.data.sources[0].input
+        return self.recipe.data.sources[0].input
 
     @property
     def columns(self) -> list[str]:
@@ -95,7 +100,7 @@ class Predictor:
         """Answer rows whose fields fill the template (`input` and whatever else it names)."""
         if not rows:
             return []
-        recipe = self.run.recipe
+        recipe = self.recipe
         self.model.eval()
         size = batch_size or recipe.train.per_device_eval_batch_size
         prompts = [self._prompt(fields) for fields in rows]
@@ -146,7 +151,7 @@ class Predictor:
     def _answer_tokens(self) -> int:
         if self.labels:
             return max(len(self.renderer.completion((), label)) for label in self.labels)
-        return self.run.recipe.evaluate.generation.max_new_tokens
+        return self.recipe.evaluate.generation.max_new_tokens
 
     def _prediction(self, scores: np.ndarray) -> Prediction:
         p = np.exp(scores - scores.max())
@@ -165,17 +170,22 @@ def load(run: str | Path | Run, *, runs: Path = RUNS) -> Predictor:
 
     Raises:
         RunError: no such run, or it has not been trained.
+        ModelError: the base model is no longer the one that the run was trained on.
     """
     run = run if isinstance(run, Run) else Run.open(run, runs)
     run.require("train")
-    recipe = run.recipe
+    made, found = MadeWith.of(run), Evaluation.load(run) if run.is_done("evaluate") else None
+    recipe = made.recipe
+    if found is not None and found.settings is not None:  # answers are made as they were measured
+        recipe = recipe.model_copy(update={"evaluate": found.settings})
     if recipe.task.kind == "text":
         raise LuthierError(f"{run.path} was trained on plain text; it has no question to answer.")
-    calibration = Evaluation.load(run).calibration if run.is_done("evaluate") else None
-    templates = BuiltTemplates.load(run).templates
+    calibration = found.calibration if found is not None else None
+    templates = BuiltTemplates.of(made).templates
     model, tokenizer = models.trained_model(run)
     return Predictor(
         run=run,
+        recipe=recipe,
         model=model,
         renderer=Renderer(tokenizer, recipe.train.train_on),
         template=templates[0] if templates else None,
@@ -241,7 +251,7 @@ def predict_source(
         require_free(out)
         if _is_file(source) and out.resolve() == Path(source).resolve():
             raise DataError(f"--out {out} is the input itself; choose another file.")
-    asked = open_asked(source, column, opened.recipe.data.sources[0].input)
+    asked = open_asked(source, column, MadeWith.of(opened).recipe.data.sources[0].input)
     predictor = load(opened, runs=runs)
     answering = _Answering(predictor, _new_names(asked.columns, predictor.columns))
     if out is not None:
@@ -299,7 +309,11 @@ def open_asked(source: str, column: str | None, usual: str) -> Source:
         if column is not None:
             raise DataError("--column is for files with columns; a sentence and stdin have none.")
         if source == "-":
-            return Source(["input"], 0, lambda: _asked_lines(sys.stdin.buffer, "standard input"))
+            first = sys.stdin.buffer.readline()
+            if not first:
+                raise DataError("standard input is empty.")
+            lines = chain([first], sys.stdin.buffer)
+            return Source(["input"], 0, lambda: _asked_lines(lines, Damage(None, _STDIN)))
         if any("\ud800" <= c <= "\udfff" for c in source):  # how Python keeps other bytes
             raise DataError("the sentence is not UTF-8 text.")
         if not source.strip():
@@ -307,8 +321,8 @@ def open_asked(source: str, column: str | None, usual: str) -> Source:
         only = Asked("the sentence", {"input": source}, {"input": source})
         return Source(["input"], 1, lambda: iter([only]))
     path = Path(source)
+    _require_path(path, source)
     if path.suffix.lower() not in SUFFIXES:
-        require_file(path, source)
         refuse_other_encodings(path, source)
         if column is not None:
             raise DataError(f"--column: {source} is read as text, one input a line.")
@@ -319,7 +333,7 @@ def open_asked(source: str, column: str | None, usual: str) -> Source:
     wanted = column or usual
     table = open_file(path, wanted=[wanted])
     if table.columns is not None and wanted not in table.columns:
-        raise _no_column(source, wanted, table.columns)
+        raise MissingColumn(source, wanted, table.columns, _CHOOSE)
     columns = dict.fromkeys(table.columns or [])
     total = 0
     for asked in _asked_records(table, wanted):
@@ -327,20 +341,38 @@ def open_asked(source: str, column: str | None, usual: str) -> Source:
         columns.update(dict.fromkeys(asked.row))
     if total == 0:
         raise DataError(f"{source}: there are no rows in it.")
+    if table.blank_lines:
+        say(blank_lines_skipped(source, table.blank_lines), style="yellow")
     return Source(
         list(columns), total, lambda: _asked_records(open_file(path, wanted=[wanted]), wanted)
     )
 
 
 def _is_file(source: str) -> bool:
-    """A path, also one that is not there: one word with a known ending is no sentence."""
+    """A path, also one that is not there: one word that looks like a path is no sentence."""
     try:
         if Path(source).exists():
             return True
     except OSError:  # longer than a file's name can be
         return False
-    one_word = not any(c.isspace() for c in source)
-    return one_word and Path(source).suffix.lower() in (*SUFFIXES, ".txt")
+    return bool(_LIKE_A_PATH.fullmatch(source))
+
+
+_LIKE_A_PATH = re.compile(r"\S*[/\\]\S*|\S*\w[)\]]?\.[A-Za-z][A-Za-z0-9]{0,9}")
+"""No space, and a separator or an ending: `./rows`, `rows.pdf`; not `Hm...` or `3.14`."""
+_STDIN = "standard input"
+_CHOOSE = "Choose one with --column."
+
+
+def _require_path(path: Path, source: str) -> None:
+    try:
+        require_file(path, source)
+    except DataError as error:
+        if path.exists() or path.suffix.lower() in SUFFIXES:
+            raise
+        raise DataError(
+            f"{error} If it is no file but the text to answer, give it on standard input (-)."
+        ) from None
 
 
 def _asked_records(table: Table, column: str) -> Iterator[Asked]:
@@ -349,32 +381,29 @@ def _asked_records(table: Table, column: str) -> Iterator[Asked]:
             # Leaving it out would shift every row after it: say so and stop.
             raise DataError(f"{record.origin}: {record.reason}. Mend the row and repeat.")
         if column not in record.fields:
-            raise _no_column(str(record.origin), column, list(record.fields))
+            raise MissingColumn(str(record.origin), column, list(record.fields), _CHOOSE)
         renamed = mapped(Table(table.name, iter([record])), {"input": column})
         fields = next(row.fields for row in renamed if isinstance(row, Row))
         yield Asked(str(record.origin), record.fields, fields)
 
 
-def _no_column(where: str, column: str, columns: list[str]) -> DataError:
-    said = str(missing_column(where, column, columns))
-    return DataError(said.partition(" Name the right one")[0] + " Choose one with --column.")
-
-
 def _file_lines(path: Path) -> Iterator[Asked]:
     with open(path, "rb") as file:
-        yield from _asked_lines(file, str(path))
+        yield from _asked_lines(file, Damage(path, str(path)))
 
 
-def _asked_lines(lines: Iterable[bytes], name: str) -> Iterator[Asked]:
+def _asked_lines(lines: Iterable[bytes], damage: Damage) -> Iterator[Asked]:
     """Lines of text; blank ones are answered by blank ones, so that rows keep their places."""
     for number, line in enumerate(lines, 1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{name}:{number}: not UTF-8 text ({error.reason}). Convert it first."
-            ) from None
-        yield Asked(f"{name}:{number}", {"input": text}, {"input": text})
+        where = f"{damage.name}:{number}"
+        encoding = "utf-8-sig" if number == 1 else "utf-8"
+        text = line.decode(encoding, "surrogateescape").strip()
+        if reason := damage.reason(text):
+            fix = "Mend the line and repeat."
+            if damage.path is None and reason.startswith("not UTF-8"):
+                fix = "If all of it is in another encoding: iconv -f CP1252 -t UTF-8 before it."
+            raise DataError(f"{where}: {reason}. {fix}")
+        yield Asked(where, {"input": text}, {"input": text})
 
 
 # --- what comes out ----------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from ruamel.yaml import YAML
@@ -26,10 +28,11 @@ from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from luthier.aliases import rename_legacy_keys
-from luthier.data.config import DataConfig
+from luthier.data.config import DataConfig, SplitConfig
 from luthier.errors import Problem, RecipeError, nearest
 from luthier.evaluation.config import EvaluateConfig
 from luthier.explain import Lines, explained, line_order, shown
+from luthier.names import misnamed
 from luthier.section import Section
 from luthier.shipping.config import ShipConfig
 from luthier.training.config import TrainConfig
@@ -122,6 +125,31 @@ class Recipe(Section):
     seed: int = Field(default=42, ge=0, lt=2**31)
     """Fixes the splits, the order of the batches, the adapter's first values and all noise."""
 
+    @field_validator("data")
+    @classmethod
+    def _leaves_training_rows(cls, data: DataConfig, info: ValidationInfo) -> DataConfig:
+        """The shares were added up as given; what the task decides comes on top."""
+        if isinstance(task := info.data.get("task"), TaskSection):
+            shares = data.split.decided(calibrated=task.kind == "classification")
+            if shares.validation + (shares.calibration or 0) + shares.test >= 1:
+                raise ValueError(
+                    "split: validation + calibration (0.1 unless given) + test must leave rows to "
+                    "train on (< 1)"
+                )
+        return data
+
+    @property
+    def split(self) -> SplitConfig:
+        """The shares of `data.split`, with those that the task decides."""
+        return self.data.split.decided(calibrated=self.task.kind == "classification")
+
+    @property
+    def exporters(self) -> list[str]:
+        """The exporters of `ship`; unset, the form in which the weights are trained."""
+        if self.ship.exporters is not None:
+            return list(self.ship.exporters)
+        return ["merged"] if self.train.lora is None else ["adapter"]
+
     @property
     def labels(self) -> list[str]:
         """The closed label set; empty for other tasks."""
@@ -169,6 +197,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
     problems = _apply_overrides(tree, overrides, lines)
     more_notes, more_conflicts = rename_legacy_keys(tree, lines.note_move, replace=True)
     problems += [Problem(lines.where(loc), said) for loc, said in conflicts + more_conflicts]
+    problems += misnamed(tree, lines)
     recipe = None
     try:
         recipe = Recipe.model_validate(tree)

@@ -43,9 +43,26 @@ class Registry:
 
     def describe(self, name: str) -> str:
         """First line of the member's docstring, read without importing it."""
-        self._require(name)
-        tree = ast.parse((self.folder / f"{name}.py").read_text(encoding="utf-8"))
-        return (ast.get_docstring(tree) or "").partition("\n")[0]
+        return (ast.get_docstring(self._tree(name)) or "").partition("\n")[0]
+
+    def options(self, name: str) -> dict[str, bool]:
+        """Options of the member's `build`, and whether one is needed, read without importing it."""
+        for node in self._tree(name).body:
+            if isinstance(node, ast.FunctionDef) and node.name == "build":
+                given = node.args
+                plain = [*given.posonlyargs, *given.args]
+                optional = len(given.defaults)
+                needed = {a.arg: i < len(plain) - optional for i, a in enumerate(plain)}
+                named = zip(given.kwonlyargs, given.kw_defaults, strict=True)
+                return needed | {a.arg: default is None for a, default in named}
+        return {}
+
+    def fits(self, name: str) -> tuple[str, ...]:
+        """Kinds of task the member is for (its `FITS`), read without importing it."""
+        for node in self._tree(name).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FITS":
+                return tuple(ast.literal_eval(node.value))
+        return ()
 
     def load(self, name: str) -> ModuleType:
         """Import the member's module.
@@ -71,6 +88,10 @@ class Registry:
             if parameter.default is parameter.empty and option not in options:
                 raise LuthierError(f"{self.kind} '{name}' needs the option '{option}'.")
         return build(**options)
+
+    def _tree(self, name: str) -> ast.Module:
+        self._require(name)
+        return ast.parse((self.folder / f"{name}.py").read_text(encoding="utf-8"))
 
     def _require(self, name: str) -> None:
         if name not in self.names():

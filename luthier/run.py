@@ -3,6 +3,7 @@
     runs/promises/
       recipe.yaml      what was asked, byte for byte       recipe.json   with all defaults
       lock.json        versions, hashes, seed, platform    manifest.json which stages are done
+                       of the last command; those of the weights are in train/made_with.json
       events.jsonl     one JSON object a line, appended as things happen
       data/ plan/ train/ evaluate/ ship/                   one folder per stage
       report.html
@@ -41,6 +42,11 @@ STAGES: tuple[Stage, ...] = ("data", "plan", "train", "evaluate", "ship")
 SCRATCH: dict[Stage, tuple[str, ...]] = {"train": ("checkpoints", "best")}
 """Names in a stage's folder that only serve to resume it. They are no part of its outcome, and are
 deleted once that is recorded: until then a kill or a full disk costs nothing."""
+KEPT: tuple[Stage, ...] = ("data",)
+"""Stages whose last outcome comes back when they fail: a mistake in a file of rows must not cost
+the dataset that a trained run is measured on."""
+TOLD: dict[Stage, tuple[str, ...]] = {"data": ("rejects.jsonl",)}
+"""What a failed attempt leaves for people to read, in place of the last outcome's."""
 STAGED = ".part"
 """How the names of unfinished files end."""
 _OF_STEPS = (
@@ -65,6 +71,14 @@ class Run:
     # --- finding and making ---------------------------------------------------------------
 
     @classmethod
+    def of(cls, loaded: Loaded, runs: Path = RUNS) -> Run:
+        """The run of a recipe, whether its folder is there or not."""
+        name = loaded.recipe.name
+        if loaded.overrides:
+            name += "-" + _digest("\n".join(sorted(loaded.overrides)).encode())[:6]
+        return cls(runs / name)
+
+    @classmethod
     def create(cls, loaded: Loaded, runs: Path = RUNS) -> Run:
         """Make (or return to) the folder of a recipe.
 
@@ -74,10 +88,7 @@ class Run:
         Raises:
             RunError: another process works in it, or it cannot be written.
         """
-        name = loaded.recipe.name
-        if loaded.overrides:
-            name += "-" + _digest("\n".join(sorted(loaded.overrides)).encode())[:6]
-        run = cls(runs / name)
+        run = cls.of(loaded, runs)
         with _explained(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
         asked = {
@@ -130,6 +141,11 @@ class Run:
         """The folder that relative data paths start from: that of the recipe file."""
         return Path(self.read_json("asked.json")["folder"])
 
+    @property
+    def overrides(self) -> list[str]:
+        """What the command line changed in the recipe; the hash in the run's name stands for it."""
+        return [str(text) for text in self.read_json("asked.json")["overrides"]]
+
     # --- stages ---------------------------------------------------------------------------
 
     def folder(self, stage: Stage) -> Path:
@@ -176,47 +192,92 @@ class Run:
         """
         manifest, attempts = self._manifest(), self._attempts()
         scratch = SCRATCH.get(stage, ())
-        entry = manifest.pop(stage, None)
+        entry, last = manifest.pop(stage, None), attempts.get(stage, {})
         # An attempt that was cut short hands on what it was to be compared with.
-        before = _outcome(entry["files"]) if entry else attempts.get(stage, {}).get("before")
-        attempts[stage] = {"fingerprint": fingerprint, "before": before}
+        before = _outcome(entry["files"]) if entry else last.get("before")
+        former = (entry or last.get("former")) if stage in KEPT else None
+        attempts[stage] = {"fingerprint": fingerprint, "before": before, "former": former}
         self.write_json("started.json", attempts)
         self.write_json("manifest.json", manifest)
-        folder = self.folder(stage)
-        with _explained(folder):
-            for child in list(folder.iterdir()):
-                if not (resume and child.name in scratch):
-                    real_folder = child.is_dir() and not child.is_symlink()
-                    shutil.rmtree(child) if real_folder else child.unlink()
+        folder, aside = self.folder(stage), self._aside(stage)
+        if entry:  # what is still there is older than it
+            shutil.rmtree(aside, ignore_errors=True)
         started = time.time()
-        self.event("stage_started", stage=stage)
-        with _explained(folder, every=False):
-            yield folder
-        manifest[stage] = {
-            "fingerprint": fingerprint,
-            "seconds": round(time.time() - started, 3),
-            "files": {
-                str(path.relative_to(self.path)): {
-                    "size": path.stat().st_size,
-                    "sha256": file_digest(path),
-                }
-                for path in sorted(folder.rglob("*"))
-                if path.is_file() and path.relative_to(folder).parts[0] not in scratch
-            },
-        }
-        if stage != "plan" and _outcome(manifest[stage]["files"]) != before:
-            for later in STAGES[STAGES.index(stage) + 1 :]:
-                manifest.pop(later, None)
-        self.write_json("manifest.json", manifest)
+        try:
+            with _explained(folder):
+                if former and not aside.exists():
+                    os.replace(folder, aside)
+                    folder.mkdir()
+                for child in list(folder.iterdir()):
+                    if not (resume and child.name in scratch):
+                        real_folder = child.is_dir() and not child.is_symlink()
+                        shutil.rmtree(child) if real_folder else child.unlink()
+            self.event("stage_started", stage=stage)
+            with _explained(folder, every=False):
+                yield folder
+            manifest[stage] = {
+                "fingerprint": fingerprint,
+                "seconds": round(time.time() - started, 3),
+                "files": {
+                    str(path.relative_to(self.path)): {
+                        "size": path.stat().st_size,
+                        "sha256": file_digest(path),
+                    }
+                    for path in sorted(folder.rglob("*"))
+                    if path.is_file() and path.relative_to(folder).parts[0] not in scratch
+                },
+            }
+            if stage != "plan" and _outcome(manifest[stage]["files"]) != before:
+                for later in STAGES[STAGES.index(stage) + 1 :]:
+                    manifest.pop(later, None)
+            self.write_json("manifest.json", manifest)
+        except BaseException:
+            if former:
+                self._bring_back(stage, former)
+            raise
         del attempts[stage]
         self.write_json("started.json", attempts)
         self.event("stage_finished", stage=stage, seconds=round(time.time() - started, 3))
         self.drop_scratch(stage)
 
+    def _aside(self, stage: Stage) -> Path:
+        """Where the last outcome of a stage waits while another attempt is made."""
+        return self.path / f".{stage}.former"
+
+    def _bring_back(self, stage: Stage, former: Mapping[str, Any]) -> None:
+        """Put the last outcome in the place of a failed attempt.
+
+        It counts as done and never as fresh, so the next command makes the stage again. Where the
+        disk does not take this either, the next attempt finds what it needs in started.json.
+        """
+        folder, aside = self.path / stage, self._aside(stage)
+        with contextlib.suppress(OSError, RunError):
+            for name in TOLD.get(stage, ()):
+                if (folder / name).is_file():
+                    os.replace(folder / name, aside / name)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(aside, folder)
+            never_fresh = {**former, "fingerprint": ""}
+            self.write_json("manifest.json", self._manifest() | {stage: never_fresh})
+
     def drop_scratch(self, stage: Stage) -> None:
-        """Delete what only served to resume a stage; a kill may have come before that."""
+        """Delete what only served to resume or repeat a stage; a kill may have come before that."""
         for name in SCRATCH.get(stage, ()):
-            shutil.rmtree(self.path / stage / name, ignore_errors=True)
+            path = self.path / stage / name
+            aside = path.with_name(f".deleted-{name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            if path.exists():  # at once, as far as its name goes: half of it must not look whole
+                os.rename(path, aside)
+                shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(self._aside(stage), ignore_errors=True)
+
+    def drop_if_empty(self) -> bool:
+        """Delete a run in which nothing was made that anybody could read; whether it was."""
+        made = [p for stage in STAGES for p in (self.path / stage).rglob("*") if p.is_file()]
+        if self._manifest() or any(path.stat().st_size for path in made):
+            return False
+        shutil.rmtree(self.path, ignore_errors=True)
+        return True
 
     def started_as(self, stage: Stage) -> str | None:
         """Fingerprint of the last attempt at a stage, if it was cut short."""

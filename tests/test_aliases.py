@@ -283,7 +283,7 @@ def test_bad_overrides_of_older_names_are_the_command_lines(tmp_path: Path) -> N
     ((where, said),) = problems(tmp_path, "max_train_epochs: 5", "train.max_train_epochs=x")
     assert (where, said) == (
         "command line",
-        "'train.num_train_epochs' is \"x\", expected a valid number.",
+        "'train.num_train_epochs' is \"x\", expected a number.",
     )
 
 

@@ -49,7 +49,7 @@ def rows() -> list[Example]:
     found = [
         Example("a", Origin("rows.csv", 1)),
         Example("b", Origin("luthier:x.csv", 2**40), text="", split="train", group="g"),
-        Example("c", Origin("hub/set", 3), label="", template="plain", split="test"),
+        Example("c", Origin("hub/set", 3, "row"), label="", template="plain", split="test"),
         Example("d", Origin("é", 4), fields={"n": None, "f": 1.5, "i": 2**60, "b": True,
                 "list": [1, [None, {"x": "😀"}]], "": {"ö": ""}, "nan": "NaN"}),
     ]  # fmt: skip

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from luthier import look
 from luthier.cli import app
+from luthier.errors import LuthierError
 from luthier.run import Run
 
 ENVIRONMENT = {
@@ -176,9 +177,27 @@ def test_evaluate_on_another_file(finished: Project, tmp_path: Path) -> None:  #
     assert sum(said.json["rejected"].values()) == 1
     assert "rejected 1" in said.err
     shown = luthier(*args, "--slice-by", "style").err
-    assert f"{accuracy['value']:.3f} [" in shown
+    assert f"{accuracy['value']:.3f}" in shown
+    assert f"[{accuracy['low']:.3f}, {accuracy['high']:.3f}]" in shown
     assert "plan" in shown
     assert luthier("evaluate", finished.run, "--slice-by", "style").code == 2
+
+
+def test_columns_of_another_file_are_named_on_the_command_line(
+    finished: Project,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    other = tmp_path / "on.csv"
+    other.write_text(rows(6).replace("sentence,label", "text,gold"))
+    args = ("evaluate", finished.run, "--on", other)
+    said = luthier(*args)
+    assert said.code == 2
+    assert "Columns: 'text', 'gold', 'style'. Name the right one with --input" in said.err
+    args = (*args, "--input", "text", "--output", "gold", "--slice-by")
+    unknown = luthier(*args, "stile")
+    assert unknown.code == 2
+    assert "Did you mean 'style'? Columns: gold, style, text." in unknown.err
+    assert set(luthier(*args, "gold", "--json").json["evaluation"]["slices"]) == {"True", "False"}
 
 
 # --- mistakes ----------------------------------------------------------------------------------
@@ -260,7 +279,20 @@ MISTAKES: dict[str, tuple[Spoil, list[str]]] = {
         edited("use: empty", "use: emty"), ["unknown filter 'emty'", "Did you mean 'empty'?"]
     ),
     "no such exporter": (
-        edited("[adapter, merged]", "[adaptor]"), ["unknown exporter", "Did you mean 'adapter'?"]
+        edited("[adapter, merged]", "[adaptor]"),
+        ["recipe.yaml:10: unknown exporter", "Did you mean 'adapter'?"],
+    ),
+    "a list without a template": (
+        lambda p: ["run", str(p.recipe), "data.template=[]"], ["a list of at least 1"]
+    ),
+    "half a regular expression": (
+        lambda p: ["run", str(p.recipe), "train.lora.target_modules='q_pro['"],
+        ["command line: 'train.lora.target_modules': not a regular expression"],
+    ),
+    "a regular expression that peft cannot build on": (
+        lambda p: ["run", str(p.recipe), "train.lora.layers_pattern=(?i)x",
+                   "train.lora.layers_to_transform=[0]"],
+        ["train.lora: global flags not at the start"],
     ),
     "no such kind of thing": (lambda p: ["ls", "template"], ["Did you mean 'templates'?"]),
     "not an override": (lambda p: ["run", str(p.recipe), "fast"], ["key=value"]),
@@ -298,14 +330,16 @@ def test_a_run_must_be_trained_first(tmp_path: Path, tiny_model_dir: Path, comma
 
 
 @pytest.mark.parametrize(
-    "args", [["run"], ["run", "r.yaml", "--bogus"], ["frobnicate"], ["predict", "x"]]
+    "args",
+    [["run"], ["run", "r.yaml", "--bogus"], ["frobnicate"], ["predict", "x"], ["ls", "--json=yes"]],
 )
 def test_a_wrong_command_line_is_json_too(args: list[str]) -> None:
-    said = luthier(*args, "--json")
+    asked = "--json" in args[-1]
+    said = luthier(*args) if asked else luthier(*args, "--json")
     assert said.code == 2
     assert said.json["kind"] == "UsageError"
     assert said.json["error"] in said.err
-    assert luthier(*args).out == ""
+    assert asked or luthier(*args).out == ""
 
 
 def test_a_plan_that_says_no(project: Project) -> None:  # noqa: F811
@@ -319,6 +353,72 @@ def test_a_plan_that_says_no(project: Project) -> None:  # noqa: F811
     assert stopped.code == 1
     assert stopped.json["kind"] == "CheckFailed"
     assert "metric_for_best_model" in stopped.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "check"),
+    [
+        (["data.split.test=0"], "no_test_rows"),
+        (["evaluate.slice_by=stile"], "slice_column"),
+        (["evaluate.metrics=[chrf]"], "metrics_of_other_tasks"),
+        (["train.lora=null", "ship.exporters=[adapter]"], "adapter_without_lora"),
+    ],
+)
+def test_what_would_fail_after_training_stops_a_run_before_it(
+    project: Project,  # noqa: F811
+    settings: list[str],
+    check: str,
+) -> None:
+    said = project.do("run", *settings, "--json")
+    assert (said.code, said.json["kind"]) == (1, "CheckFailed")
+    assert f"\n  {check}: " in said.json["error"]
+    assert "train: done" not in said.err
+    assert project.do("train", *settings, "train.max_steps=1", "--json").code == 0
+
+
+def test_full_weights_are_shipped_whole_unless_said_otherwise(project: Project) -> None:  # noqa: F811
+    said = project.do("run", "train={lora: null, max_steps: 1, bf16: false}", "ship=null", "--json")
+    assert said.code == 2, "a section may be left out, not be null"
+    project.edit("ship: {exporters: [adapter, merged]}\n", "")
+    said = project.do("run", "train={lora: null, max_steps: 1, bf16: false}", "--json")
+    assert said.code == 0, said.err
+    assert (Path(said.json["run"]) / "ship" / "merged").is_dir()
+
+
+def test_results_are_shown_and_reported_also_where_shipping_fails(
+    project: Project,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from luthier.shipping import ship
+
+    def fail(*args: Any) -> NoReturn:
+        raise LuthierError("no room for it.")
+
+    monkeypatch.setattr(ship, "_questions", fail)
+    project.edit("[adapter, merged]", "[merged]")
+    (project.run / "report.html").unlink()
+    said = project.do("run", "--json")
+    assert (said.code, said.json["error"]) == (2, "no room for it.")
+    assert "95 % intervals" in said.err
+    assert f"report: {project.run / 'report.html'}" in said.err.replace("\n", "")
+    assert (project.run / "report.html").is_file()
+
+
+def test_a_run_says_how_to_predict_only_where_there_is_a_question(
+    finished: Project,  # noqa: F811
+    tmp_path: Path,
+    tiny_model_dir: Path,
+) -> None:
+    assert "predict: luthier predict" in finished.do("run").err
+    plain = make_project(tmp_path / "plain", tiny_model_dir)
+    plain.edit('{kind: classification, labels: ["True", "False"]}', "{kind: text}")
+    plain.edit("input: sentence, output: label", "text: sentence")
+    plain.edit("baselines: [majority, zero_shot]", "baselines: []")
+    said = plain.do("run", "train.max_steps=2", "ship.exporters=[adapter]")
+    assert said.code == 0, said.err
+    assert "report:" in said.err and "predict:" not in said.err
+    splits = said.err.partition("data")[2]
+    assert "calibration" not in splits, "plain text has no temperature to fit"
 
 
 # --- stopping ----------------------------------------------------------------------------------
@@ -347,7 +447,16 @@ def test_a_full_disk_is_explained_and_a_bug_is_not_hidden(monkeypatch: pytest.Mo
     assert "/some/file: No space left on device" in said.json["error"]
     for bug in (OSError(errno.EBADF, "ours"), KeyError("ours")):
         fails_with(bug)
-        assert CliRunner().invoke(app, ["ls"]).exception is bug
+        broken = CliRunner().invoke(app, ["ls", "--json"])
+        assert broken.exit_code == 70
+        assert json.loads(broken.stdout) == {
+            "error": f"a mistake of luthier's own: {type(bug).__name__}: {bug}",
+            "kind": "InternalError",
+        }
+        assert "Traceback (most recent call last)" in broken.stderr
+        plain = CliRunner().invoke(app, ["ls"])
+        assert (plain.exit_code, plain.stdout) == (70, "")
+        assert "Traceback (most recent call last)" in plain.stderr
 
 
 def test_a_reader_that_goes_away() -> None:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from luthier import console as consoles
-from luthier.console import duration, progress, say, size, table
+from luthier.console import duration, progress, say, size, table, visible
 
 
 def seen(
@@ -107,6 +107,21 @@ def test_progress_can_be_silent(monkeypatch: pytest.MonkeyPatch, options: dict[s
         advance()
         advance(3, note="n")
     assert buffer.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a\tb\n😀 ü\u200d", None), ("\x1b[31m", "\\x1b[31m"), ("\x00\x7f\x9b", "\\x00\\x7f\\x9b"),
+     ("a\rb\u202ec", "a\\rb\\u202ec")],
+)  # fmt: skip
+def test_control_characters_are_spelt_out(
+    monkeypatch: pytest.MonkeyPatch, text: str, shown: str | None
+) -> None:
+    assert visible(text) == (text if shown is None else shown)
+    buffer = seen(monkeypatch)
+    say(text)
+    table(text, ["what", text], [["x", text]])
+    assert not set("\x00\x1b\x7f\x9b\r\u202e") & set(buffer.getvalue())
 
 
 def test_tables_hold_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:

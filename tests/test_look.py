@@ -10,9 +10,10 @@ from rich.console import Console
 from trained_project import Project, finished, luthier, project  # noqa: F401
 
 from luthier import look
-from luthier.artifacts import load_examples
+from luthier.artifacts import Estimate, Evaluation, SystemResult, load_examples
 from luthier.chat import Renderer
 from luthier.model import open_tokenizer
+from luthier.pipeline import write_report
 from luthier.run import Run
 
 
@@ -57,6 +58,42 @@ def test_ls_runs(project: Project, tmp_path: Path) -> None:  # noqa: F811
     assert "make one with `luthier run`" in nothing.err
 
 
+def test_ls_runs_says_what_a_hash_in_a_name_stands_for(project: Project) -> None:  # noqa: F811
+    assert project.do("build", "seed=3", "train.lora.r=2").code == 0
+    said = luthier("ls", "--runs", project.runs, "--json")
+    overrides = {run["name"]: run["overrides"] for run in said.json["runs"]}
+    assert overrides.pop("tiny") == ""
+    assert list(overrides.values()) == ["seed=3 train.lora.r=2"]
+    assert "overrides" in said.err and "seed=3" in said.err
+
+
+def test_settings_and_versions_are_those_of_the_weights(project: Project) -> None:  # noqa: F811
+    run = Run(project.run)
+    lock = run.read_json("lock.json")
+    assert project.do("build", "seed=3").code == 0  # another run, to compare with
+    [other] = [p for p in project.runs.iterdir() if p.name != "tiny"]
+    assert "changed since" not in luthier("show", project.run).err
+    project.edit("learning_rate: 1e-2", "learning_rate: 7e-2")
+    project.edit("exporters: [adapter, merged]", "exporters: [merged]")
+    assert project.do("plan").code == 0
+    run.write_json("lock.json", lock | {"versions": {"torch": "0.0.7"}})
+    said = luthier("show", project.run, "--json")
+    assert said.json["recipe"]["train"]["learning_rate"] == 0.01
+    assert said.json["recipe"]["ship"]["exporters"] == ["merged"], "no part of the weights"
+    assert said.json["lock"] == lock
+    assert said.json["changed_since"] == ["train.learning_rate"]
+    assert "changed since, the weights have not: train.learning_rate" in " ".join(said.err.split())
+    compared = luthier("diff", project.run, other, "--json").json
+    assert "train.learning_rate" not in compared["settings"] and compared["versions"] == {}
+    page = write_report(run).read_text()
+    asked = page[page.index('id="asked"') : page.index('id="plan"')]
+    assert "learning_rate: 1e-2" in asked and "7e-2" not in page
+    assert "the plan is for the next training" in page and "planned 0.07" not in page
+    settings = page[page.index('id="settings"') :]
+    assert ">0.01<" in settings and ">0.07<" not in settings and "0.0.7" not in settings
+    assert lock["versions"]["torch"] in settings and lock["recipe_sha256"] in settings
+
+
 def test_show_a_run(finished: Project) -> None:  # noqa: F811
     said = luthier("show", finished.run, "--json")
     assert said.json["recipe"]["train"]["learning_rate"] == 0.01
@@ -64,6 +101,43 @@ def test_show_a_run(finished: Project) -> None:  # noqa: F811
     assert set(said.json["data"]["splits"]) == {"train", "validation", "calibration", "test"}
     for words in ("trained 5 steps", "95 % intervals", "calibration: temperature"):
         assert words in said.err
+
+
+def evaluation(systems: list[str], metrics: list[str]) -> Evaluation:
+    figures = {name: Estimate(value=0.8123, low=0.7, high=0.912345) for name in metrics}
+    return Evaluation(
+        task="generation", labels=[], main_metric=metrics[0], rows=40,
+        systems=[
+            SystemResult(name=name, describe="", metrics=figures, seconds=12.3) for name in systems
+        ],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("systems", "metrics", "turned"),
+    [
+        (["tuned", "majority", "tfidf", "zero_shot", "few_shot"],
+         ["accuracy", "auroc", "macro_f1"], False),
+        (["tuned", "zero_shot", "few_shot"],
+         ["chrf", "answer_length", "distinct_1", "distinct_2", "exact_match", "perplexity",
+          "rouge_l"], True),
+        (["tuned", "zero_shot"], ["perplexity"], False),
+    ],
+)  # fmt: skip
+def test_results_fit_a_terminal_as_it_opens(
+    monkeypatch: pytest.MonkeyPatch, systems: list[str], metrics: list[str], turned: bool
+) -> None:
+    screen = StringIO()
+    monkeypatch.setattr("luthier.console.console", Console(file=screen, width=80))
+    look.show_evaluation(evaluation(systems, metrics))
+    shown = screen.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    words = shown.split()
+    for whole in [*systems, *metrics]:
+        assert whole in words, "names are not broken"
+    assert shown.count("[0.700, 0.912]") == len(systems) * len(metrics)
+    assert shown.count("0.812 ") == len(systems) * len(metrics)
+    assert ("metric" in words, "system" in words) == (turned, not turned)
 
 
 def test_show_tokens_says_what_is_trained(finished: Project) -> None:  # noqa: F811
@@ -94,6 +168,37 @@ def test_trained_tokens_are_coloured_on_a_terminal(
     coloured = [part.partition("\x1b[0m")[0] for part in screen.getvalue().split("\x1b[30;42m")[1:]]
     assert coloured in (["True", "<|im_end|>"], ["False", "<|im_end|>"])
     assert "⟦" not in screen.getvalue()
+
+
+def test_control_characters_of_the_data_do_not_reach_the_terminal(
+    project: Project,  # noqa: F811
+) -> None:
+    text = (project.path / "rows.csv").read_text()
+    evil = "\x1b[2J\x9b31m\u202eand\x07"
+    (project.path / "rows.csv").write_text(text.replace("paint", f"paint {evil}"))
+    assert project.do("build").code == 0
+    said = luthier("show", project.run, "--tokens", "--rows", "9")
+    assert said.code == 0, said.err
+    assert not set("\x1b\x9b\u202e\x07") & set(said.err)
+    assert "\\x1b" in said.err
+    shown = luthier("show", project.run, "--tokens", "--rows", "9", "--json").json["rows"]
+    assert any("\x1b" in token["text"] for row in shown for token in row["tokens"])
+
+
+def test_figures_without_an_interval_are_shown_as_figures(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bare = Estimate(value=1.0)
+    system = SystemResult(name="tuned", describe="", metrics={"macro_f1": bare}, seconds=1)
+    found = Evaluation(
+        task="classification", labels=["a", "b"], main_metric="macro_f1", rows=7, systems=[system],
+        slices={"one": {"rows": Estimate(value=7), "macro_f1": bare}}, notes=["No interval."],
+    )  # fmt: skip
+    shown = look.show_evaluation(found)
+    said = capsys.readouterr().err
+    assert said.count("1.000") == 2 and "1.000 [" not in said and "No interval." in said
+    assert "7.000" not in said
+    assert shown["systems"][0]["metrics"]["macro_f1"] == {"value": 1.0, "low": None, "high": None}
 
 
 def test_diff(project: Project) -> None:  # noqa: F811

@@ -23,6 +23,7 @@ from luthier import adapters, locate
 from luthier import model as models
 from luthier.artifacts import Plan, TrainSummary
 from luthier.errors import ModelError, RunError
+from luthier.made_with import MadeWith
 from luthier.recipe import ModelSection
 from luthier.run import Run
 from luthier.tokenizer import _choose_pad_token
@@ -865,6 +866,7 @@ def finish(run: Run, model: Any, tokenizer: Any, precision: Any = "float32") -> 
             epochs=1, best_step=1, best_metric=None, stopped_early=False, seconds=1, examples=1,
             tokens=1, trained_tokens=1, peak_bytes=1, trainable_parameters=1, total_parameters=1,
         ).save(run)  # fmt: skip
+        MadeWith.now(run, Plan.load(run)).save(run)
 
 
 def test_what_a_run_trained_can_be_opened_merged_and_built_upon(

@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-from trained_project import Project, finished, luthier, make_project, project  # noqa: F401
+from trained_project import (  # noqa: F401
+    Project,
+    another_model,
+    finished,
+    luthier,
+    make_project,
+    project,
+)
 
 from luthier import pipeline
 from luthier.artifacts import Plan
 from luthier.errors import ModelError
+from luthier.made_with import recipe_of
 from luthier.run import STAGES, Run
 
 UNCHANGED, DONE = "unchanged", "done"
@@ -125,6 +134,42 @@ def test_a_build_that_failed_costs_no_training(project: Project) -> None:  # noq
     assert project.stages() == happened("data")
 
 
+def test_a_build_that_failed_leaves_the_run_as_it_was(project: Project) -> None:  # noqa: F811
+    predicted = project.do("predict", "We will paint.", name="tiny").out
+    (project.path / "rows.csv").write_bytes(b"sentence,label\n")
+    assert project.do("build").code == 2
+    for verb in ("evaluate", "ship"):
+        said = project.do(verb, "--force", "--json", name="tiny")
+        assert said.code == 0, said.err
+        assert said.json["stages"] == {verb: DONE}
+    assert project.do("predict", "We will paint.", name="tiny").out == predicted
+
+
+@pytest.mark.parametrize(
+    ("rows", "kept"),
+    [(b"sentence,label\n", False), (b"", False), (b"sentence,label\nHello.,Maybe\n", True)],
+    ids=["no rows", "empty", "all rejected: the reasons are there to be read"],
+)
+def test_a_new_run_that_comes_to_nothing_leaves_no_folder(
+    tmp_path: Path, tiny_model_dir: Path, rows: bytes, kept: bool
+) -> None:
+    made = make_project(tmp_path / "p", tiny_model_dir)
+    good = (made.path / "rows.csv").read_bytes()
+    (made.path / "rows.csv").write_bytes(rows)
+    for args in ((), ("seed=3",)):
+        said = made.do("run", *args)
+        assert said.code == 2
+        assert ("rejects.jsonl" in said.err) == kept
+    assert len(list(made.runs.iterdir())) == (2 if kept else 0)
+    assert made.do("build", "model=run:nowhere").code == 2
+    assert len(list(made.runs.iterdir())) == (2 if kept else 0)
+    # A folder that was there before stays, whatever is in it.
+    made.run.mkdir(exist_ok=True)
+    assert made.do("build").code == 2 and made.run.is_dir()
+    (made.path / "rows.csv").write_bytes(good)
+    assert made.stages("build") == {"data": DONE}
+
+
 def test_warnings_about_the_evaluation_are_not_stale(
     project: Project,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
@@ -208,6 +253,39 @@ def test_a_run_whose_recipe_moved_on_is_measured_with_a_word(
     said = project.do("evaluate", name="tiny")
     assert said.code == 0
     assert "has changed since this run was trained" in said.err
+
+
+def test_another_base_model_in_the_recipe_changes_no_figure(
+    project: Project,  # noqa: F811
+    tiny_model_dir: Path,
+    tmp_path: Path,
+) -> None:
+    def measured() -> list[dict[str, Any]]:
+        systems = project.do("evaluate", "--force", "--json", name="tiny").json["evaluation"]
+        return [{**system, "seconds": 0} for system in systems["systems"]]
+
+    expected = measured()
+    on = ("--on", str(project.path / "rows.csv"), "--json")
+    expected_on = project.do("evaluate", *on, name="tiny").json["evaluation"]["systems"][0]
+    project.edit(str(tiny_model_dir), str(another_model(tiny_model_dir, tmp_path / "another")))
+    project.edit("bf16: false", "bf16: true, attn_implementation: eager")
+    assert project.stages("plan") == {"data": DONE, "plan": DONE}
+    assert measured() == expected
+    found = project.do("evaluate", *on, name="tiny").json["evaluation"]["systems"][0]
+    assert found | {"seconds": 0} == expected_on | {"seconds": 0}
+
+
+def test_the_positive_label_is_no_part_of_the_weights(project: Project) -> None:  # noqa: F811
+    def auroc(said: Any) -> float:
+        return float(said.json["evaluation"]["systems"][0]["metrics"]["auroc"]["value"])
+
+    before = auroc(project.do("run", "--json"))
+    project.edit('labels: ["True", "False"]', 'labels: ["True", "False"], positive: "False"')
+    again = project.do("run", "--json")
+    assert again.json["stages"]["train"] == UNCHANGED
+    assert again.json["stages"]["evaluate"] == DONE
+    assert auroc(again) == pytest.approx(before)  # of two labels it is the same from both sides
+    assert recipe_of(Run(project.run)).positive == "False"
 
 
 def test_a_model_that_is_not_here_can_be_planned_for(

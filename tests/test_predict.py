@@ -8,6 +8,7 @@ import decimal
 import io
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -21,12 +22,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from test_cli import ENVIRONMENT
-from trained_project import Project, finished, keys, luthier, project, rows  # noqa: F401
+from trained_project import (  # noqa: F401
+    Project,
+    another_model,
+    finished,
+    keys,
+    luthier,
+    make_project,
+    project,
+    rows,
+)
 
 import luthier as package
 from luthier import predict, row_file
 from luthier.artifacts import Evaluation
 from luthier.errors import DataError, LuthierError, RunError
+from luthier.evaluation.evaluate import evaluate
+from luthier.made_with import MadeWith
 from luthier.run import Run
 
 ADDED = ["predicted", "confidence", "p:True", "p:False"]
@@ -173,6 +185,19 @@ def test_standard_input(finished: Project) -> None:  # noqa: F811
     assert "rows without a prediction: 1 (empty input)" in said.err
     bad = luthier("predict", finished.run, "-", given=b"fine\n\xff\n")
     assert (bad.code, "standard input:2: not UTF-8" in bad.err) == (2, True)
+    assert "iconv -f" in bad.err
+    nul = luthier("predict", finished.run, "-", given=b"x\0y\n")
+    assert (nul.code, "standard input:1: NUL byte" in nul.err) == (2, True)
+
+
+def test_nothing_on_standard_input_is_refused_as_an_empty_file_is(
+    finished: Project,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(predict, "load", lambda *args, **options: pytest.fail("model opened"))
+    said = luthier("predict", finished.run, "-", given=b"")
+    assert (said.code, said.out) == (2, "")
+    assert "standard input is empty" in said.err
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet", "txt", "md"])
@@ -294,6 +319,20 @@ def test_empty_cells_get_no_prediction(finished: Project, tmp_path: Path) -> Non
     assert "rows without a prediction: 2 (empty input)" in said.err
 
 
+def test_no_row_is_lost_at_a_blank_line(finished: Project, tmp_path: Path) -> None:  # noqa: F811
+    source = tmp_path / "rows.csv"
+    source.write_text("sentence\nfoo\n\nbar\n")
+    said = luthier("predict", finished.run, source)
+    found = table_of(said.out)
+    assert [row["sentence"] for row in found] == ["foo", "", "bar"]
+    assert [bool(row["predicted"]) for row in found] == [True, False, True]
+    assert "rows.csv:3: empty input" in said.err and "skipped" not in said.err
+    source.write_text("sentence,n\nfoo,1\n\n\nbar,2\n")
+    said = luthier("predict", finished.run, source)
+    assert [row["n"] for row in table_of(said.out)] == ["1", "2"]
+    assert said.err.count("rows.csv: 2 blank lines skipped") == 1
+
+
 def test_inputs_beyond_the_models_context(finished: Project, tmp_path: Path) -> None:  # noqa: F811
     source = tmp_path / "rows.csv"
     source.write_text(f"sentence\nWe will.\n{'word ' * 900}\n")
@@ -372,11 +411,109 @@ def test_the_template_is_the_one_of_the_training(
     assert predict.load(moved).predict(texts) == expected
 
 
-def test_a_run_that_lost_its_template_says_so(project: Project) -> None:  # noqa: F811
-    (project.run / "data/templates.json").unlink()
-    said = luthier("predict", project.run, "We will.")
+def test_a_dataset_that_is_gone_changes_no_answer(project: Project) -> None:  # noqa: F811
+    expected = predict.load(project.run).predict(TEXTS)
+    shutil.rmtree(project.run / "data")
+    assert predict.load(project.run).predict(TEXTS) == expected
+
+
+# --- a recipe that has moved on ----------------------------------------------------------------
+
+
+TEXTS = ["We will paint wall 3 red.", "Nobody counted 3 birds."]
+
+
+def test_another_base_model_in_the_recipe_is_not_put_under_the_weights(
+    project: Project,  # noqa: F811
+    tiny_model_dir: Path,
+    tmp_path: Path,
+) -> None:
+    expected = predict.load(project.run).predict(TEXTS)
+    project.edit(str(tiny_model_dir), str(another_model(tiny_model_dir, tmp_path / "another")))
+    project.edit("bf16: false", "bf16: true, attn_implementation: eager")
+    assert project.do("plan").code == 0
+    run = Run(project.run)
+    assert run.recipe.model.name.endswith("another") and run.is_done("train")
+    assert predict.load(run).predict(TEXTS) == expected
+    assert predict.load(run).recipe.model.name == str(tiny_model_dir)
+
+
+def test_a_base_model_that_was_changed_in_place_is_refused(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    base = shutil.copytree(tiny_model_dir, tmp_path / "model")
+    made = make_project(tmp_path / "p", base)
+    assert made.do("train").code == 0
+    weights = (base / "model.safetensors").read_bytes()
+    expected = made.do("predict", TEXTS[0], name="tiny")
+    assert expected.code == 0, expected.err
+
+    os.utime(base / "model.safetensors", ns=(0, 0))  # a copy has another time
+    (base / "README.md").write_text("It may say what it likes.")
+    assert made.do("predict", TEXTS[0], name="tiny") == expected
+    another_model(tiny_model_dir, tmp_path / "another")
+    shutil.copy(tmp_path / "another/model.safetensors", base)
+    for verb, *args in (["predict", TEXTS[0]], ["evaluate"], ["ship"], ["show", "--tokens"]):
+        said = made.do(verb, *args, name="tiny")
+        assert said.code == 2, verb
+        assert "no longer the one that" in said.err and "model.safetensors changed" in said.err
+        assert "`luthier train RECIPE`" in said.err
+    (base / "model.safetensors").write_bytes(weights)
+    assert made.do("predict", TEXTS[0], name="tiny") == expected
+    (base / "tokenizer_config.json").unlink()
+    assert "tokenizer_config.json changed" in made.do("predict", TEXTS[0], name="tiny").err
+
+
+def test_a_run_to_build_upon_that_was_trained_otherwise_is_refused(
+    project: Project,  # noqa: F811
+) -> None:
+    upon = "model=run:tiny"
+    assert project.do("train", upon).code == 0
+    [other] = [p.name for p in project.runs.iterdir() if p.name != "tiny"]
+    expected = project.do("predict", TEXTS[0], name=other)
+    assert project.do("train", "--force").code == 0
+    assert project.do("predict", TEXTS[0], name=other) == expected, "the same weights again"
+    project.edit("learning_rate: 1e-2", "learning_rate: 3e-2")
+    assert project.do("train").code == 0
+    said = project.do("predict", TEXTS[0], name=other)
+    assert said.code == 2 and "model 'run:tiny' is no longer the one" in said.err
+
+
+def test_full_weights_need_nothing_but_the_tokenizer_of_their_base(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    base = shutil.copytree(tiny_model_dir, tmp_path / "model")
+    made = make_project(tmp_path / "p", base)
+    made.edit("lora: {r: 4, lora_alpha: 8}", "lora: null")
+    assert made.do("train").code == 0
+    expected = made.do("predict", TEXTS[0], name="tiny")
+    (base / "model.safetensors").unlink()
+    assert made.do("predict", TEXTS[0], name="tiny") == expected
+
+
+def test_answers_are_made_as_they_were_measured(train_run: Callable[..., Any]) -> None:
+    run, _ = train_run(task={"kind": "generation", "labels": None}, data={"template": "plain"},
+                       evaluate={"generation": {"max_new_tokens": 5}})  # fmt: skip
+
+    def most_tokens() -> int:
+        return predict.load(run).recipe.evaluate.generation.max_new_tokens
+
+    generation = {"evaluate": {"baselines": [], "generation": {"max_new_tokens": 3}}}
+    run.write_json("recipe.json", run.recipe.resolved() | generation)
+    assert most_tokens() == 5, "nothing was measured yet"
+    with run.stage("evaluate", "f"):
+        evaluate(run)
+    assert most_tokens() == 3
+    generation["evaluate"]["generation"] = {"max_new_tokens": 7}
+    run.write_json("recipe.json", run.recipe.resolved() | generation)
+    assert most_tokens() == 3
+
+
+def test_a_run_that_does_not_say_what_it_was_made_with(project: Project) -> None:  # noqa: F811
+    (project.run / MadeWith.FILE).unlink()
+    said = project.do("predict", TEXTS[0], name="tiny")
     assert said.code == 2
-    assert "templates.json is missing" in said.err
+    assert "made_with.json is missing" in said.err and "`luthier train --force`" in said.err
 
 
 # --- what cannot be read -----------------------------------------------------------------------
@@ -399,7 +536,18 @@ BAD: dict[str, tuple[str, bytes, list[str], list[str]]] = {
         ["a.csv:3: wrong number of fields", "Mend the row"],
     ),
     "not JSON": ("a.jsonl", b'{"sentence": "x"}\n{oops\n', [], ["a.jsonl:2: not JSON"]),
-    "not UTF-8": ("a.txt", b"fine\n\xff\xfa\n", [], ["a.txt:2: not UTF-8"]),
+    "another encoding": (
+        "a.txt", b"fine\nna\xefve\n", [],
+        ["a.txt:2: is not UTF-8", "iconv -f ISO-8859-1 -t UTF-8 'a.txt' > 'a.utf8.txt'"],
+    ),
+    "a line that is not UTF-8": (
+        "a.txt", "é\nü\n".encode() + b"\xff\n", [], ["a.txt:3: not UTF-8: byte 0xFF", "Mend"]
+    ),
+    "NUL in text": ("a.txt", b"fine\n" * 9 + b"x\0y\n", [], ["a.txt:10: NUL byte", "Mend"]),
+    "NUL in CSV": ("a.csv", b"sentence\nx\0y\n", [], ["a.csv:2: NUL byte", "Mend"]),
+    "a row of a JSON list": (
+        "a.json", b'[\n {\n  "sentence": "x"\n },\n 3\n]', [], ["a.json: row 2: not an object"]
+    ),
     "another kind": ("a.xlsx", b"PK\x03\x04\x00", [], ["a.xlsx", "Excel"]),
     "not Parquet": ("a.parquet", b"nothing", [], ["a.parquet", "not a readable Parquet"]),
     "a column of text": ("a.txt", b"x\n", ["--column", "x"], ["--column", "one input a line"]),
@@ -441,6 +589,33 @@ def test_folders_missing_files_and_empty_sentences(
         assert (said.code, said.out) == (2, "")
         assert expected in said.err
     assert luthier("predict", finished.run, "Hm", "--column", "x").code == 2
+
+
+@pytest.mark.parametrize(
+    "source", ["rows.pdf", "./rows", "data/rows", "rows.CSV", "C:\\rows", "my_rows(1).log", "/"]
+)
+def test_a_mistyped_file_is_no_sentence(
+    finished: Project,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+) -> None:
+    monkeypatch.setattr(predict, "load", lambda *args, **options: pytest.fail("model opened"))
+    monkeypatch.chdir(tmp_path)
+    said = luthier("predict", finished.run, source)
+    assert (said.code, said.out) == (2, "")
+    assert "is a folder" in said.err if source == "/" else "no such file" in said.err
+    known = source in ("rows.CSV", "/")
+    assert ("the text to answer, give it on standard input (-)" in said.err) is not known
+
+
+@pytest.mark.parametrize("source", ["Hm...", "3.14", "Why?", "well-known.", "and/or not", "a, b.c"])
+def test_a_word_or_two_are_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    [asked] = predict.open_asked(source, None, "sentence").read()
+    assert asked.fields == {"input": source}
 
 
 def test_existing_output_is_not_touched(

@@ -75,7 +75,7 @@ def test_a_recipe_is_read_and_the_rest_is_default(file: Path) -> None:
     # defaults
     assert recipe.seed == 42 and recipe.train.optim == "adamw_torch"
     assert recipe.train.bf16 is None and recipe.train.quantization is None
-    assert recipe.evaluate.baselines == ["majority", "tfidf", "zero_shot", "few_shot"]
+    assert recipe.evaluate.baselines is None and recipe.exporters == ["adapter"]
     assert (loaded.path, loaded.text, loaded.notes) == (file, RECIPE, [])
 
 
@@ -177,7 +177,7 @@ def test_five_mistakes_are_told_at_once(file: Path) -> None:
     assert found[2].fix == "Did you mean 'learning_rate'?"
     assert "'train.optim' is \"adamw_troch\"" in found[3].message
     assert found[3].fix == "Did you mean 'adamw_torch'?"
-    assert found[4].message == "'train.lora.lora_alpha' is \"lots\", expected a valid number."
+    assert found[4].message == "'train.lora.lora_alpha' is \"lots\", expected a number."
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_missing_keys_come_with_an_example(file: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("learning_rate: fast", "'train.learning_rate' is \"fast\", expected a valid number."),
+        ("learning_rate: fast", "'train.learning_rate' is \"fast\", expected a number."),
         ("learning_rate: 0", "'train.learning_rate' is 0, expected a number greater than 0."),
         ("learning_rate: .inf", "'train.learning_rate' is Infinity, expected a finite number."),
         ("learning_rate: .nan", "'train.learning_rate' is NaN, expected a finite number."),
@@ -231,12 +231,30 @@ def test_missing_keys_come_with_an_example(file: Path) -> None:
             "'train.neftune_noise_alpha': expected a number, found true.",
         ),
         ("bf16: maybe", "'train.bf16' is \"maybe\", expected true or false."),
-        ("save_steps: 1.5", "'train.save_steps' is 1.5, expected a valid integer, got a number"),
+        ("save_steps: 1.5", "'train.save_steps' is 1.5, expected a whole number."),
+        ("save_steps: often", "'train.save_steps' is \"often\", expected a whole number."),
+        ("max_steps: [3]", "'train.max_steps' is [3], expected a whole number."),
         ("lora: 3", "'train.lora' is 3, expected keys with values."),
         ("lr_scheduler_kwargs: 3", "'train.lr_scheduler_kwargs' is 3, expected keys with values."),
-        ("target_modules: 3", "'train.lora.target_modules' is 3, expected a text or a valid list."),
+        ("target_modules: 3", "'train.lora.target_modules' is 3, expected a text or a list."),
+        (
+            "target_modules: []",
+            "'train.lora.target_modules' is [], expected a text or a list of at",
+        ),
+        (
+            'target_modules: "q_pro["',
+            "'train.lora.target_modules': not a regular expression: unterminated character set at",
+        ),
+        ('layers_pattern: "x["', "'train.lora.layers_pattern': not a regular expression: untermin"),
+        (
+            "modules_to_save: lm_head",
+            "'train.lora.modules_to_save' is \"lm_head\", expected a list.",
+        ),
         ("target_modules: [a, 3]", "'train.lora.target_modules.1' is 3, expected a text."),
-        ("optim_args: {a: b}", "'train.optim_args.a' is \"b\", expected a valid number or true or"),
+        (
+            "optim_args: {a: b}",
+            "'train.optim_args.a' is \"b\", expected a number or true or false.",
+        ),
     ],
 )
 def test_wrong_values_are_told_once(file: Path, setting: str, said: str) -> None:
@@ -245,6 +263,92 @@ def test_wrong_values_are_told_once(file: Path, setting: str, said: str) -> None
     assert len(found) == 1
     assert found[0].where == "recipe.yaml:16"
     assert found[0].message.startswith(said)
+
+
+MISNAMED = """\
+name: demo
+model: some-model
+task: {kind: classification, labels: [a, b]}
+data:
+  sources:
+    - path: rows.csv
+      format: colums
+  template: [plain, own/mine.yaml, clasify]
+  filters:
+    - use: emty
+    - {use: length, max_word: 9}
+    - use: empty
+      words: 3
+train: {learning_rate: fast}
+evaluate:
+  baselines: [majorty]
+  metrics:
+    - accuracy
+    - acc
+ship: {exporters: [adaptor]}
+"""
+
+
+def test_names_of_files_are_checked_with_all_the_rest(file: Path) -> None:
+    found = problems(file, MISNAMED)
+    assert [(int(p.where.partition(":")[2]), f"{p.message} {p.fix}") for p in found] == [
+        (7, "unknown format 'colums'. Did you mean 'columns'?"),
+        (
+            8,
+            "unknown template 'clasify'. Did you mean 'classify'? A file of your own is given by "
+            "its path, ending in .yaml.",
+        ),
+        (10, "unknown filter 'emty'. Did you mean 'empty'?"),
+        (11, "filter 'length': unknown option 'max_word'. Did you mean 'max_words'?"),
+        (13, "filter 'empty': unknown option 'words'. Known: none."),
+        (14, "'train.learning_rate' is \"fast\", expected a number. "),
+        (16, "unknown baseline 'majorty'. Did you mean 'majority'?"),
+        (
+            19,
+            "unknown metric 'acc'. Known: accuracy, answer_length, auroc, chrf, distinct_1, "
+            "distinct_2, exact_match, macro_f1, perplexity, rouge_l.",
+        ),
+        (20, "unknown exporter 'adaptor'. Did you mean 'adapter'?"),
+    ]
+
+
+def test_a_misnamed_override_is_of_the_command_line(file: Path) -> None:
+    (found,) = problems(file, None, "evaluate.metrics=[acuracy]")
+    assert (found.where, found.fix) == ("command line", "Did you mean 'accuracy'?")
+
+
+@pytest.mark.parametrize("value", ["3", "[3]", "{use: 3}", "[[]]", "[{}]", "null"])
+def test_names_that_are_no_texts_are_left_to_the_shape(file: Path, value: str) -> None:
+    for key in ("data.filters", "data.template", "evaluate.metrics", "ship.exporters"):
+        try:
+            load(file, [f"{key}={value}"])
+        except RecipeError as error:
+            assert "unknown" not in str(error)
+
+
+def test_what_is_unset_is_decided_by_the_task_and_the_training(file: Path) -> None:
+    recipe = load(file).recipe
+    assert (recipe.split.calibration, recipe.data.split.calibration) == (0.1, None)
+    assert load(file, ["data.split.calibration=0.3"]).recipe.split.calibration == 0.3
+    for kind in ("generation", "chat", "text"):
+        other = load(file, [f"task={{kind: {kind}}}"]).recipe
+        assert other.split.calibration == 0
+    assert load(file, ["train.lora=null"]).recipe.exporters == ["merged"]
+    assert load(file, ["ship.exporters=[]"]).recipe.exporters == []
+
+
+def test_unset_shares_must_leave_training_rows_too(file: Path) -> None:
+    shares = "data.split={test: 0.8, validation: 0.1}"
+    (found,) = problems(file, None, shares)
+    assert "calibration (0.1 unless given) + test must leave rows" in found.message
+    assert load(file, [shares, "task={kind: text}"]).recipe.split.test == 0.8
+
+
+def test_a_section_of_older_names_is_at_their_lines(file: Path) -> None:
+    text = RECIPE.replace("train:\n", "train:\n  load_in_4bit: true\n  load_in_8bit: true\n")
+    (found,) = problems(file, text)
+    assert found.where == "recipe.yaml:16"
+    assert "exactly one of load_in_8bit and load_in_4bit" in found.message
 
 
 @pytest.mark.parametrize(
@@ -427,7 +531,7 @@ def test_any_yaml_is_a_recipe_or_a_recipe_error(
         ("train.lora={r: 2}", lambda r: (r.train.lora.r, r.train.lora.lora_alpha) == (2, 32)),
         ("data.sources.1.path=other.csv", lambda r: r.data.sources[1].path == "other.csv"),
         ("data.sources.0={hub: a/b}", lambda r: r.data.sources[0].hub == "a/b"),
-        ("data.template=[a, b]", lambda r: r.data.templates == ["a", "b"]),
+        ("data.template=[plain, a.yaml]", lambda r: r.data.templates == ["plain", "a.yaml"]),
         (
             "evaluate.generation.max_new_tokens=5",
             lambda r: r.evaluate.generation.max_new_tokens == 5,
@@ -470,7 +574,12 @@ def test_overrides_of_null_sections(file: Path) -> None:
         ("train..lr=1", "is not of the form key=value"),
         ("train.optim=[a", "train.optim: not a YAML value: expected ',' or ']'"),
         ("train.optim=&a [*a]", "its aliases (*name) stand for too many values"),
-        ("train.learning_rate=fast", "expected a valid number"),
+        ("train.learning_rate=fast", "expected a number"),
+        ("seed=3000000000", "'seed' is 3000000000, expected a number less than 2147483648."),
+        ("model=", "'model' is null, expected a model's name or folder."),
+        ("data.filters=[empty]", "expected keys with values. Write {use: empty}."),
+        ("data.template=[]", "'data.template' is [], expected a text or a list of at least 1."),
+        ("evaluate.metrics=[]", "'evaluate.metrics' is [], expected a list of at least 1."),
         ("train={learning_rate: -1}", "'train.learning_rate' is -1"),
         ("data.sources.7.path=x", "expected an index below 2, found '7'"),
         ("data.sources.-1.path=x", "expected an index below 2, found '-1'"),

@@ -44,6 +44,6 @@ def test_a_recipe_of_ours_can_be_run(path: Path) -> None:
             assert load_template(name, path.parent).fields
     for filter_ in recipe.data.filters:
         Registry("filter", REGISTRIES["filters"]).build(filter_.use, **filter_.options)
-    assert set(recipe.evaluate.baselines) <= set(members("baselines"))
+    assert set(recipe.evaluate.baselines or []) <= set(members("baselines"))
     assert set(recipe.evaluate.metrics or []) <= set(members("metrics"))
-    assert set(recipe.ship.exporters) <= set(members("exporters"))
+    assert set(recipe.exporters) <= set(members("exporters"))

@@ -50,6 +50,20 @@ def test_names_and_descriptions_import_nothing(sieves: Registry) -> None:
         sieves.load("broken")
 
 
+def test_what_a_member_takes_and_fits_is_read_without_importing_it(
+    sieves: Registry, tmp_path: Path
+) -> None:
+    (sieves.folder / "broken.py").write_text(
+        'FITS = ("chat", "text")\nraise RuntimeError\ndef build(a, b=1, *, c): ...\n'
+    )
+    assert sieves.options("broken") == {"a": True, "b": False, "c": True}
+    assert sieves.options("fine") == {"limit": False, "name": True}
+    assert (sieves.options("silent"), sieves.fits("silent")) == ({}, ())
+    assert sieves.fits("broken") == ("chat", "text")
+    with pytest.raises(LuthierError, match=r"unknown sieve .fin.\. Did you mean .fine."):
+        sieves.options("fin")
+
+
 def test_real_registries_are_read_without_importing_their_members() -> None:
     code = """
 import sys

@@ -211,15 +211,84 @@ def test_an_attempt_cut_short_forgets_nothing_by_itself(run: Run) -> None:
     for each in runs.STAGES:
         make_stage(run, each)
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), run.stage("data", "f"):
+        with pytest.raises(ZeroDivisionError), run.stage("train", "f"):
             raise ZeroDivisionError
-    assert done(run) == ["plan", "train", "evaluate", "ship"]
-    make_stage(run, "data")
+    assert done(run) == ["data", "plan", "evaluate", "ship"]
+    make_stage(run, "train")
     assert done(run) == list(runs.STAGES)
-    with pytest.raises(ZeroDivisionError), run.stage("data", "f"):
+    with pytest.raises(ZeroDivisionError), run.stage("train", "f"):
         raise ZeroDivisionError
+    make_stage(run, "train", "other weights")
+    assert done(run) == ["data", "plan", "train"]
+
+
+def fail_to_build(run: Run, mark: str = "f") -> None:
+    with pytest.raises(ZeroDivisionError), run.stage("data", mark) as folder:
+        assert list(folder.iterdir()) == []
+        (folder / "made").write_text("half")
+        (folder / "rejects.jsonl").write_text("why it failed")
+        raise ZeroDivisionError
+
+
+def test_a_failed_build_leaves_the_last_dataset(run: Run) -> None:
+    for each in runs.STAGES:
+        make_stage(run, each, "whole")
+    digest = run.digest("data")
+    for _ in range(2):
+        fail_to_build(run)
+        assert done(run) == list(runs.STAGES) and run.digest("data") == digest
+        assert (run.path / "data/made").read_text() == "whole"
+        assert (run.path / "data/rejects.jsonl").read_text() == "why it failed"
+        assert not run.is_fresh("data", "f"), "it is made again, whatever its fingerprint"
+    make_stage(run, "data", "whole")
+    assert done(run) == list(runs.STAGES)
+    assert run.is_fresh("data", "f")
+    assert [p.name for p in (run.path / "data").iterdir()] == ["made"]
+    assert not list(run.path.glob(".data*"))
+
+
+@pytest.mark.parametrize("at", ["manifest.json", "events.jsonl", "started.json"])
+def test_the_last_dataset_outlives_a_kill_while_another_is_built(
+    run: Run, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Nothing is put back by a process that is killed: the next attempt has to find it."""
+    make_stage(run, "data", "whole")
+    make_stage(run, "train")
+    write, told = Run.write_json, Run.event
+
+    def killed(self: Run, name: str, value: object) -> None:
+        write(self, name, value)
+        if name == at:
+            raise KeyboardInterrupt
+
+    def killed_then(self: Run, event: str, **fields: object) -> None:
+        told(self, event, **fields)
+        if at == "events.jsonl":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "write_json", killed)
+        patched.setattr(Run, "event", killed_then)
+        patched.setattr(Run, "_bring_back", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            make_stage(run, "data", "other rows")
+    fail_to_build(run)
+    assert done(run) == ["data", "train"]
+    assert (run.path / "data/made").read_text() == "whole"
     make_stage(run, "data", "other rows")
-    assert done(run) == ["data"]
+    assert done(run) == ["data"] and not list(run.path.glob(".data*"))
+
+
+def test_a_run_in_which_nothing_was_made_can_be_dropped(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), run.stage("data", "f") as folder:
+        (folder / "rejects.jsonl").write_text("")
+        raise ZeroDivisionError
+    kept = Run(shutil.copytree(run.path, tmp_path / "kept"))
+    assert run.drop_if_empty() and not run.path.exists()
+    (kept.path / "data/rejects.jsonl").write_text("why")
+    assert not kept.drop_if_empty(), "somebody may want to read it"
+    make_stage(kept, "data")
+    assert not kept.drop_if_empty() and kept.is_done("data")
 
 
 def test_a_stage_keeps_what_it_is_told_to(run: Run) -> None:

@@ -202,6 +202,29 @@ def test_data_that_is_not_there_or_empty(here: Path) -> None:
         write_recipe("a", "classification", data=Path("talk.csv"))
 
 
+@pytest.mark.parametrize("kind", ["classification", "generation", "chat"])
+def test_data_must_be_there_whatever_is_read_from_it(here: Path, kind: str) -> None:
+    with pytest.raises(DataError, match=r"nope\.jsonl: no such file"):
+        write_recipe("a", kind, data=Path("nope.jsonl"))
+    (here / "empty.jsonl").write_text("")
+    with pytest.raises(DataError, match="the file is empty"):
+        write_recipe("a", kind, data=Path("empty.jsonl"))
+    assert list(here.glob("*.yaml")) == []
+
+
+def test_one_column_for_both_is_refused(here: Path) -> None:
+    data = table(here / "t.csv", ["text", "label"], SENTENCES)
+    expected = r"both the column 'label'.* --input and --output"
+    for kind, options in (
+        ("classification", {"data": data, "input_column": "label"}),
+        ("generation", {"data": data, "input_column": "label", "output_column": "label"}),
+        ("generation", {"input_column": "label"}),
+    ):
+        with pytest.raises(DataError, match=expected):
+            write_recipe("a", kind, **options)  # type: ignore[arg-type]
+    assert list(here.glob("*.yaml")) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [("promises", {"data": Path("x.csv")}), ("promises", {"input_column": "a"}),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from luthier.cli import app
@@ -59,6 +60,7 @@ class Said:
 def luthier(*args: str | Path, given: str | bytes | None = None) -> Said:
     """Run a command in this process; a traceback fails the test."""
     result = CliRunner().invoke(app, [str(arg) for arg in args], input=given)
+    assert result.exit_code != 70, result.stderr
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Said(result.exit_code, result.stdout, result.stderr)
@@ -104,6 +106,18 @@ def make_project(folder: Path, model: Path) -> Project:
     (folder / "rows.csv").write_text(rows())
     (folder / "recipe.yaml").write_text(RECIPE.format(model=model))
     return Project(folder)
+
+
+def another_model(like: Path, folder: Path) -> Path:
+    """A copy of a model with other weights."""
+    shutil.copytree(like, folder)
+    tensors = load_file(folder / "model.safetensors")
+    changed = {
+        name: tensor + 0.05 * tensor.std() * tensor.sin() for name, tensor in tensors.items()
+    }
+    changed |= {n: -t for n, t in tensors.items() if "down_proj" in n}
+    save_file(changed, folder / "model.safetensors", {"format": "pt"})
+    return folder
 
 
 @pytest.fixture(scope="session")

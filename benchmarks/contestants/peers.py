@@ -14,9 +14,10 @@ from luthier.console import say
 from luthier.packaged import cache
 
 LLAMAFACTORY = "0.9.5"
-_WITHOUT = ("torch", "torchvision", "torchaudio")
-"""Requirements that are not installed as they stand: torch is that of luthier, the other two are
-for images and sound, and their builds for one torch do not load beside another."""
+_WITHOUT = ("torch", "torchvision", "torchaudio", "gradio")
+"""Requirements that are not installed as they stand: torch is that of luthier; the next two are
+for images and sound, and their builds for one torch do not load beside another; the last is for
+its web page, and pip tries all its releases for many minutes."""
 
 
 class NotInstallable(Exception):

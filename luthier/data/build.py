@@ -15,17 +15,18 @@ from pathlib import Path
 from luthier.artifacts import DataStats, save_examples
 from luthier.as_written import json_text
 from luthier.chat import Renderer
-from luthier.console import progress
+from luthier.console import blank_lines_skipped, progress, say
 from luthier.data import sources
 from luthier.data.candidate import Candidate, Filter
 from luthier.data.config import SourceConfig
-from luthier.data.rows import Reject, Row, Table
+from luthier.data.rows import MissingColumn, Reject, Row, Table
 from luthier.data.shape import Shape, shape_of
 from luthier.data.split import share_out
 from luthier.data.stats import samples, split_stats
 from luthier.data.template import BuiltTemplates, load_template, template_file
 from luthier.errors import DataError
 from luthier.example import Example, content_id
+from luthier.made_with import MadeWith, base_of
 from luthier.recipe import Recipe
 from luthier.registry import Registry
 from luthier.run import RUNS, Run, atomic_write
@@ -68,7 +69,7 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
             shared = share_out(
                 [row.example for row in intake.kept],
                 [row.question for row in intake.kept],
-                config=recipe.data.split,
+                config=recipe.split,
                 seed=recipe.seed,
                 advance=advance,
             )
@@ -81,6 +82,7 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
         rows_read=intake.read_counts,
         rows_rejected=dict(Counter(r.what for r in rejects).most_common()),
         rejects_file=REJECTS,
+        blank_lines=intake.blank_lines,
         splits=split_stats(examples, intake.lengths),
         templates=dict(Counter(e.template for e in examples if e.template is not None)),
         samples=samples(examples, renderer),
@@ -130,7 +132,7 @@ def read_rows_like(
     stay, since the file is somebody's test set.
 
     Args:
-        run: a run whose data stage has finished; its recipe says the task and the model.
+        run: a run that was trained, or is built; the recipe of its weights says task and model.
         path: the file, relative to the working directory.
         input_column: its input column; None: the recipe's.
         output_column: its output or label column; None: the recipe's.
@@ -138,21 +140,66 @@ def read_rows_like(
 
     Returns:
         Rows with `split` test, and the number of rejected rows per reason.
+
+    Raises:
+        DataError: the file cannot be read, or has no such columns.
     """
     from luthier.model import open_tokenizer
 
-    recipe = run.recipe
-    first = recipe.data.sources[0].model_dump()
-    first |= {"path": str(path), "hub": None, "split": "test", "limit": None}
-    first["input"] = input_column or first["input"]
-    first["output"] = output_column or first["output"]
-    renderer = Renderer(open_tokenizer(recipe.model, runs), recipe.train.train_on)
-    shape = shape_of(recipe, BuiltTemplates.load(run).templates)
+    made = MadeWith.of(run)
+    recipe = made.recipe
+    source = source_like(run, path, input_column=input_column, output_column=output_column)
+    renderer = Renderer(open_tokenizer(base_of(run, runs), runs), recipe.train.train_on)
+    shape = shape_of(recipe, BuiltTemplates.of(made).templates)
     intake = Intake(recipe, shape, renderer, across_rows=False)
-    intake.read(SourceConfig.model_validate(first), Path.cwd())
+    try:
+        intake.read(source, Path.cwd())
+    except MissingColumn as error:
+        fix = _other_column(recipe.task.kind, error.column, source)
+        raise MissingColumn(error.name, error.column, error.columns, fix) from None
+    for name, count in intake.blank_lines.items():
+        say(blank_lines_skipped(name, count), style="yellow")
     _require_rows(intake.kept, intake.rejects, None)
     counts = Counter(r.what for r in intake.rejects)
     return [row.example for row in intake.kept], dict(counts.most_common())
+
+
+def source_like(
+    run: Run, path: Path, *, input_column: str | None = None, output_column: str | None = None
+) -> SourceConfig:
+    """The run's first source with another file in its place; arguments as in `read_rows_like`.
+
+    Raises:
+        DataError: columns were named that the task does not read, or one for both.
+    """
+    recipe = MadeWith.of(run).recipe
+    kind, first = recipe.task.kind, recipe.data.sources[0]
+    if (input_column or output_column) and not _has_two_columns(kind):
+        raise DataError(
+            f"--input and --output: a {kind} task reads one column, "
+            f"'{first.messages if kind == 'chat' else first.text}'; name it so in the file."
+        )
+    changes = {"path": str(path), "hub": None, "split": "test", "limit": None,
+               "input": input_column or first.input,
+               "output": output_column or first.output}  # fmt: skip
+    if changes["input"] == changes["output"]:
+        raise DataError(
+            f"{path}: input and output are both the column '{changes['input']}'; name another with "
+            "--input or --output."
+        )
+    return SourceConfig.model_validate(first.model_dump() | changes)
+
+
+def _has_two_columns(kind: str) -> bool:
+    return kind in ("classification", "generation")
+
+
+def _other_column(kind: str, column: str, source: SourceConfig) -> str:
+    """How to name another column than the missing one on the command line."""
+    if not _has_two_columns(kind):
+        return "Rename the right one in the file; a file needs a header line."
+    option = "--output" if column == source.output else "--input"
+    return f"Name the right one with {option}; a file needs a header line."
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -170,6 +217,8 @@ class Intake:
     kept: list[Candidate] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     read_counts: dict[str, int] = field(default_factory=dict)
+    blank_lines: dict[str, int] = field(default_factory=dict)
+    """Per source that has some."""
     lengths: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Per row id: tokens, and trained tokens."""
     _filters: dict[str, list[Filter]] = field(default_factory=dict)
@@ -202,6 +251,8 @@ class Intake:
             raise DataError(f"{table.name}: there are no rows in it{columns}.")
         self.shape.require_fields_seen(table.name)
         self.read_counts[table.name] = self.read_counts.get(table.name, 0) + count
+        if table.blank_lines:
+            self.blank_lines[table.name] = self.blank_lines.get(table.name, 0) + table.blank_lines
 
     def _take(self, row: Row | Reject, source: SourceConfig, filters: Sequence[Filter]) -> None:
         candidate = row if isinstance(row, Reject) else self.shape.apply(row, self.renderer.render)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -45,6 +45,15 @@ class SourceConfig(Section):
             raise ValueError("give either 'path' or 'hub'")
         return self
 
+    @model_validator(mode="after")
+    def _two_columns(self) -> SourceConfig:
+        if self.input == self.output:
+            raise ValueError(
+                f"input and output are both the column '{self.input}'; the answer would stand in "
+                "the question. Name two columns"
+            )
+        return self
+
 
 class FilterConfig(Section):
     """One filter and its options: `{use: length, max_tokens: 256}`."""
@@ -64,8 +73,9 @@ class SplitConfig(Section):
 
     validation: float = Field(default=0.1, ge=0, lt=1)
     """Watched during training: early stopping and best checkpoint."""
-    calibration: float = Field(default=0.1, ge=0, lt=1)
-    """Fits the temperature; never trained on, never tested on."""
+    calibration: float | None = Field(default=None, ge=0, lt=1)
+    """Fits the temperature; never trained on, never tested on. null: decided by `task.kind`, 0.1
+    for classification and 0 for the others, which have no temperature."""
     test: float = Field(default=0.2, ge=0, lt=1)
     """Touched once, by `luthier evaluate`."""
     near_duplicates: float = Field(default=0.6, gt=0, le=1)
@@ -73,9 +83,15 @@ class SplitConfig(Section):
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> SplitConfig:
-        if self.validation + self.calibration + self.test >= 1:
+        if self.validation + (self.calibration or 0) + self.test >= 1:
             raise ValueError("validation + calibration + test must leave rows to train on (< 1)")
         return self
+
+    def decided(self, *, calibrated: bool) -> SplitConfig:
+        """The same with a share for calibration, which only classification uses."""
+        if self.calibration is not None:
+            return self
+        return self.model_copy(update={"calibration": 0.1 if calibrated else 0.0})
 
 
 class DataConfig(Section):
@@ -83,7 +99,7 @@ class DataConfig(Section):
 
     sources: list[SourceConfig] = Field(min_length=1)
     """Read in order."""
-    template: str | list[str] = "plain"
+    template: str | Annotated[list[str], Field(min_length=1)] = "plain"
     """A template of `luthier/data/templates/`, or a YAML file of your own; with several, each
     row gets one by its id."""
     filters: list[FilterConfig] = Field(

@@ -1,4 +1,8 @@
-"""CSV and TSV: every value stays the text that stands in the file."""
+"""CSV and TSV: every value stays the text that stands in the file.
+
+A blank line is a row with an empty cell where there is one column; elsewhere it is no row, and
+counted.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +55,7 @@ def _csv_header(path: Path, name: str, wanted: Sequence[str], usual: str) -> tup
             break
         if set(wanted) <= set(found := _names(lines, other)):
             delimiter, names = other, found
-    reason = Damage(path, name).reason("".join(names), 1)
+    reason = Damage(path, name).reason("".join(names))
     if reason or not names:
         why = reason or "a quote is not closed"
         raise DataError(f"{name}:1: the header cannot be read ({why}).")
@@ -91,7 +95,10 @@ def _csv_rows(path: Path, table: Table, delimiter: str) -> Iterator[Row | Reject
                 yield Reject(origin, f"not CSV: {error}", {})
                 continue
             if not record:
-                continue
+                if not header_seen or len(columns) > 1:
+                    table.blank_lines += 1
+                    continue
+                record = [""]  # how many programs write an empty cell where there is one column
             if not header_seen:
                 header_seen = True
                 continue
@@ -100,7 +107,7 @@ def _csv_rows(path: Path, table: Table, delimiter: str) -> Iterator[Row | Reject
 
 
 def _csv_row(record: list[str], columns: list[str], origin: Origin, damage: Damage) -> Row | Reject:
-    reason = damage.reason("".join(record), origin.row)
+    reason = damage.reason("".join(record))
     if len(record) != len(columns):
         found, expected = len(record), len(columns)
         reason = f"wrong number of fields: found {found}, the header has {expected}"

@@ -73,12 +73,13 @@ def _dataset_rows(
                 if fields[column] is not None:
                     # -1 is how `datasets` marks rows whose label is withheld.
                     fields[column] = named(fields[column]) if fields[column] >= 0 else None
-            origin = Origin(table.name, number)
+            origin = Origin(table.name, number, "row")
             text = "".join(v for v in fields.values() if isinstance(v, str))
             broken = "NUL byte: the row holds a character with code 0" if "\0" in text else None
             yield Reject(origin, broken, fields) if broken else Row(origin, fields)
     except (OSError, ValueError) as error:
-        raise DataError(f"{table.name}:{number + 1}: reading stopped: {error}") from None
+        origin = Origin(table.name, number + 1, "row")
+        raise DataError(f"{origin}: reading stopped: {error}") from None
 
 
 def _unusable(name: str, error: Exception) -> DataError:

@@ -68,12 +68,13 @@ def _json_lines(path: Path, table: Table) -> Iterator[Row | Reject]:
         for number, line in enumerate(file, 1):
             table.place[0] = file.buffer.tell()  # type: ignore[attr-defined]
             if not line.strip():
+                table.blank_lines += 1
                 continue
             origin = Origin(table.name, number)
             try:
                 value = _DECODER.decode(line)
             except (ValueError, RecursionError) as error:
-                reason = damage.reason(line, number) or f"not JSON: {_plain(error)}"
+                reason = damage.reason(line) or f"not JSON: {_plain(error)}"
                 yield Reject(origin, reason, {"line": line.rstrip("\r\n")})
                 continue
             yield _json_row(value, line, origin, damage)
@@ -87,10 +88,10 @@ def _json_row(value: Any, text: str, origin: Origin, damage: Damage) -> Row | Re
         return Reject(origin, f"not an object: found {kind_of(value)}", {"value": value})
     if isinstance(value, _Repeated):
         return Reject(origin, f"repeated key: '{value.key}' occurs twice", dict(value))
-    reason = damage.reason(text, origin.row)
+    reason = damage.reason(text)
     if reason is None and "\\u" in text:
         # Escapes can spell what the text itself cannot hold.
-        reasons = (damage.reason(piece, origin.row) for piece in _strings(value))
+        reasons = (damage.reason(piece) for piece in _strings(value))
         reason = next(filter(None, reasons), None)
     return Reject(origin, reason, value) if reason else Row(origin, value)
 
@@ -127,7 +128,7 @@ def _json_list(path: Path, table: Table) -> Iterator[Row | Reject]:
         for number in itertools.count(1):
             value, text = stream.value()
             table.place[0] = file.buffer.tell()  # type: ignore[attr-defined]
-            yield _json_row(value, text, Origin(table.name, number), damage)
+            yield _json_row(value, text, Origin(table.name, number, "row"), damage)
             if stream.peek() == "]":
                 break
             stream.skip(",")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from luthier.data.rows import Reject, Row, Table, missing_column
+from luthier.data.rows import MissingColumn, Reject, Row, Table
 from luthier.errors import nearest
 
 _MAX_COLUMNS = 200
@@ -44,7 +44,7 @@ def mapped(table: Table, wanted: Mapping[str, str]) -> Iterator[Row | Reject]:
             reason = f"missing column: no '{lacking}' in this row.{hint} It has {listed}."
             yield Reject(row.origin, reason, row.fields)
     if objects and absent:
-        raise missing_column(table.name, next(iter(absent)), list(seen))
+        raise MissingColumn(table.name, next(iter(absent)), list(seen))
 
 
 def _renamed(fields: Mapping[str, Any], wanted: Mapping[str, str]) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class Table:
     """Bytes (files) or rows (Parquet) to read; 0: unknown."""
     place: list[int] = field(default_factory=lambda: [0])
     """How many of them have been read."""
+    blank_lines: int = 0
+    """Lines with nothing in them that were passed over so far; they are no rows."""
 
     def require(self, wanted: Sequence[str]) -> None:
         """Raise a DataError unless the columns are there."""
@@ -54,20 +56,27 @@ class Table:
             return
         for column in wanted:
             if column not in self.columns:
-                raise missing_column(self.name, column, self.columns)
+                raise MissingColumn(self.name, column, self.columns)
 
 
-def missing_column(name: str, column: str, columns: Sequence[str]) -> DataError:
-    """The error for a column that is not there: the nearest one, and all of them."""
-    folded = {c.strip().casefold(): c for c in columns}
-    same = folded.get(column.strip().casefold())
-    hint = f" Did you mean '{same}'?" if same else nearest(column, columns)
-    shown = [repr(c if len(c) <= 40 else c[:37] + "...") for c in columns[:30]]
-    listed = ", ".join(shown) + (", ..." if len(columns) > 30 else "") or "none"
-    return DataError(
-        f"{name}: no column '{column}'.{hint} Columns: {listed}. Name the right one in the "
-        "recipe (data.sources: input, output, text or messages); a file needs a header line."
-    )
+class MissingColumn(DataError):
+    """A column that is not there: the nearest one, all of them, and where to name another."""
+
+    def __init__(self, name: str, column: str, columns: Sequence[str], fix: str = "") -> None:
+        self.name, self.column, self.columns = name, column, list(columns)
+        folded = {c.strip().casefold(): c for c in columns}
+        same = folded.get(column.strip().casefold())
+        hint = f" Did you mean '{same}'?" if same else nearest(column, columns)
+        shown = [repr(c if len(c) <= 40 else c[:37] + "...") for c in self.columns[:30]]
+        listed = ", ".join(shown) + (", ..." if len(columns) > 30 else "") or "none"
+        super().__init__(
+            f"{name}: no column '{column}'.{hint} Columns: {listed}. "
+            + (
+                fix
+                or "Name the right one in the recipe (data.sources: input, output, text or "
+                "messages); a file needs a header line."
+            )
+        )
 
 
 _KINDS: dict[type, str] = {

@@ -133,7 +133,7 @@ def _fill(
     strata: Counter[str] = Counter()
     for group in ordered:
         strata += labels(group)
-    shares: dict[Split, float] = {split: getattr(config, split) for split in FILLED}
+    shares: dict[Split, float] = {split: getattr(config, split) or 0.0 for split in FILLED}
     room = _quotas(strata, shares)
     # A label's last rows are not taken out of train.
     trained = Counter(examples[i].label or "" for i, split in chosen.items() if split == "train")

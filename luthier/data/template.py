@@ -26,9 +26,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from luthier.artifacts import Artifact
 from luthier.as_written import json_text
-from luthier.errors import DataError, RunError, nearest, unknown
+from luthier.errors import DataError, nearest, unknown
 from luthier.example import Message
-from luthier.run import Run
+from luthier.made_with import MadeWith
 
 FOLDER = Path(str(resources.files("luthier.data.templates")))
 _KEYS = ("description", "system", "let", "prompt", "completion")
@@ -114,14 +114,9 @@ class BuiltTemplates(Artifact):
     templates: list[Template]
 
     @classmethod
-    def load(cls, run: Run) -> Self:
-        """Read them; RunError where they are missing or damaged."""
-        if not (run.path / cls.FILE).is_file():
-            raise RunError(
-                f"{run.path / cls.FILE} is missing: an earlier version of luthier built the "
-                "dataset, or the file was deleted. Repeat `luthier build --force` and train."
-            )
-        return super().load(run)
+    def of(cls, made: MadeWith) -> Self:
+        """Those that a run's weights were trained with."""
+        return cls.model_validate({"templates": made.templates})
 
 
 def as_text(value: Any) -> str:

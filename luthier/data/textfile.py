@@ -11,10 +11,12 @@ from luthier.errors import DataError
 
 _SNIFF_BYTES = 4096
 _BROKEN = re.compile("[\x00\ud800-\udfff]")
+_BROKEN_BYTE = re.compile("[\udc80-\udcff]")
 _OTHER_FILES = {
     b"PK\x03\x04": "an Excel or ZIP file; save it as CSV (UTF-8)",
     b"\x1f\x8b": "gzip-compressed; unpack it first",
     b"PAR1": "a Parquet file; name it .parquet",
+    b"%PDF": "a PDF; save its text as .txt or its rows as .csv",
 }
 _BOMS = {
     b"\xff\xfe\x00\x00": "UTF-32-LE", b"\x00\x00\xfe\xff": "UTF-32-BE",
@@ -52,11 +54,12 @@ def _convert(encoding: str, path: Path) -> str:
 class Damage:
     """Judges text that does not hold together: a damaged row, or a file in another encoding."""
 
-    path: Path
+    path: Path | None
+    """None for a stream, which cannot be read again."""
     name: str
     known_utf8: bool = False
 
-    def reason(self, text: str, line: int) -> str | None:
+    def reason(self, text: str) -> str | None:
         """The reason to reject a row with this text, or None.
 
         Raises:
@@ -70,30 +73,30 @@ class Damage:
             return "NUL byte: the row holds a character with code 0"
         if not 0xDC80 <= code <= 0xDCFF:
             return "broken Unicode: half of a surrogate pair"
-        if not self.known_utf8:
-            self._diagnose(line)
+        if not self.known_utf8 and self.path is not None:
+            self._diagnose(self.path)
             self.known_utf8 = True
         return f"not UTF-8: byte 0x{code - 0xDC00:02X}"
 
-    def _diagnose(self, line: int) -> None:
-        good = bad = 0
+    def _diagnose(self, path: Path) -> None:
+        good = bad = first = 0
         sample = b""
-        with open(self.path, "rb") as file:
-            for raw in file:
-                if raw.isascii():
+        with open_text(path) as file:
+            for line, text in enumerate(file, 1):
+                if text.isascii():
                     continue
-                try:
-                    raw.decode("utf-8-sig")
-                    good += 1
-                except UnicodeDecodeError as error:
-                    sample = sample or raw[max(0, error.start - 15) : error.start + 15].strip()
-                    bad += 1
+                match = _BROKEN_BYTE.search(text)
+                good, bad = good + (match is None), bad + (match is not None)
+                if match is not None and not first:
+                    first = line
+                    around = text[max(0, match.start() - 15) : match.start() + 15]
+                    sample = around.encode("utf-8", "surrogateescape").strip()
         if good > bad:
             return
         # Bytes 0x80-0x9F are control characters in Latin-1 and quotes and dashes in Windows-1252.
         encoding = "CP1252" if any(0x80 <= b <= 0x9F for b in sample) else "ISO-8859-1 (Latin-1)"
         shown = sample.decode("cp1252", "replace")
         raise DataError(
-            f"{self.name}:{line}: is not UTF-8; it looks like {encoding} ('{shown}'). "
-            + _convert(encoding.split(" ")[0], self.path)
+            f"{self.name}:{first}: is not UTF-8; it looks like {encoding} ('{shown}'). "
+            + _convert(encoding.split(" ")[0], path)
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from luthier.section import Section
@@ -24,11 +26,12 @@ class GenerationSection(Section):
 class EvaluateConfig(Section):
     """What the tuned model is held against."""
 
-    baselines: list[str] = Field(default=["majority", "tfidf", "zero_shot", "few_shot"])
-    """Files in `luthier/evaluation/baselines/`, all measured on the same test rows."""
+    baselines: list[str] | None = None
+    """Files in `luthier/evaluation/baselines/`, all measured on the same test rows; null: of
+    majority, tfidf, zero_shot and few_shot those that fit the task."""
     few_shot_examples: int = Field(default=4, ge=1)
     """Training rows shown to the few-shot baseline."""
-    metrics: list[str] | None = None
+    metrics: Annotated[list[str], Field(min_length=1)] | None = None
     """Files in `luthier/evaluation/metrics/`; null: those that fit the task."""
     calibrate: bool = True
     """Fit a temperature on the calibration split (Guo et al. 2017, arXiv:1706.04599)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from luthier.evaluation.intervals import estimate
 from luthier.evaluation.outcome import Answers, Choices, Metric, Outcome
 from luthier.evaluation.predictions import predictions_csv
 from luthier.example import Example
+from luthier.made_with import recipe_of
 from luthier.recipe import Recipe
 from luthier.registry import Registry
 from luthier.run import RUNS, Run
@@ -32,6 +33,8 @@ MAIN = {
     "classification": "accuracy", "generation": "chrf", "chat": "chrf", "text": "perplexity",
 }  # fmt: skip
 """The metric systems are compared on, unless the recipe lists metrics: then its first one."""
+USUAL = ("majority", "tfidf", "zero_shot", "few_shot")
+"""Baselines that are measured unless the recipe lists some, the cheapest first."""
 CALIBRATION_FILE = "evaluate/calibration.json"
 SAMPLES = 8
 MOST_SLICES = 40
@@ -51,7 +54,7 @@ def evaluate(run: Run, *, runs: Path = RUNS) -> Evaluation:
         DataError: there are no test rows; a label or the slice column is unknown.
         LuthierError: an unknown metric or baseline.
     """
-    recipe = run.recipe
+    recipe = recipe_of(run)
     test = load_examples(run, "test")
     if not test:
         raise DataError(
@@ -63,7 +66,7 @@ def evaluate(run: Run, *, runs: Path = RUNS) -> Evaluation:
     metrics, notes = _metrics(recipe)
     baselines, left_out = _baselines(recipe)
     notes += left_out
-    _require_column(recipe.evaluate.slice_by, test)
+    field = _sliced_field(recipe.evaluate.slice_by, test, recipe)
 
     tuned, fit, seconds = _ask_tuned(setting)
     outcomes: dict[str, Outcome] = {TUNED: tuned.outcome}
@@ -81,8 +84,8 @@ def evaluate(run: Run, *, runs: Path = RUNS) -> Evaluation:
     main = metrics[0]
     notes += remarks.on_baselines(main, systems)
     notes += remarks.on_rows(main, systems[0].metrics.get(main.name), setting.train, test)
-    slices, unshown = _slices(tuned.outcome, test, recipe.evaluate.slice_by, main, recipe)
-    notes += unshown
+    slices, unshown = _slices(tuned.outcome, test, field, main, recipe)
+    notes += remarks.on_intervals(metrics, systems, _of_slices(slices, main)) + unshown
     found = Evaluation(
         task=recipe.task.kind,
         labels=recipe.labels,
@@ -93,13 +96,19 @@ def evaluate(run: Run, *, runs: Path = RUNS) -> Evaluation:
         slices=slices,
         notes=notes,
         samples=_samples(tuned.outcome, test),
+        settings=recipe.evaluate,
     )
-    _write(run, found, outcomes, test)
+    _write(run, found, outcomes, test, field)
     return found
 
 
 def evaluate_on(
-    run: Run, examples: Sequence[Example], *, slice_by: str | None = None, runs: Path = RUNS
+    run: Run,
+    examples: Sequence[Example],
+    *,
+    slice_by: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    runs: Path = RUNS,
 ) -> Evaluation:
     """Measure the tuned model on other labelled rows; nothing is written.
 
@@ -109,23 +118,26 @@ def evaluate_on(
         run: a run whose train stage has finished.
         examples: rows made with the recipe's template, as the data stage makes them.
         slice_by: a column of those rows; metrics are also given per value of it.
+        columns: what the fields `input` and `output` are called in their file, where that is not
+            as the recipe says.
         runs: where runs are kept.
 
     Raises:
         DataError: there are no rows; a label or the slice column is unknown.
     """
-    recipe, examples = run.recipe, list(examples)
+    recipe, examples = recipe_of(run), list(examples)
     if not examples:
         raise DataError("there are no rows to evaluate on.")
     metrics, notes = _metrics(recipe)
-    _require_column(slice_by, examples)
+    field = _sliced_field(slice_by, examples, recipe, columns)
     started = time.monotonic()
     outcome = Interviewer.of(run, recipe, runs=runs).ask(examples, "Asking the tuned model")
     asked = Asked(outcome, "the tuned model")
     tuned = _result(TUNED, asked, time.monotonic() - started, metrics, recipe, run)
     main = metrics[0]
     notes += remarks.on_rows(main, tuned.metrics.get(main.name), [], examples)
-    slices, unshown = _slices(outcome, examples, slice_by, main, recipe)
+    slices, unshown = _slices(outcome, examples, field, main, recipe)
+    notes += remarks.on_intervals(metrics, [tuned], _of_slices(slices, main))
     fitted = _fitted(run)
     calibration = None
     if fitted is not None and isinstance(outcome, Choices):
@@ -170,8 +182,11 @@ def _metrics(recipe: Recipe) -> tuple[list[Metric], list[str]]:
 
 def _baselines(recipe: Recipe) -> tuple[list[str], list[str]]:
     """The baselines to measure, and notes on those that do not fit the task."""
-    kind, names = recipe.task.kind, list(dict.fromkeys(recipe.evaluate.baselines))
+    kind, wanted = recipe.task.kind, recipe.evaluate.baselines
+    names = list(dict.fromkeys(USUAL if wanted is None else wanted))
     fitting = [name for name in names if kind in BASELINES.load(name).FITS]
+    if wanted is None:  # nobody asked for the others
+        return fitting, []
     left_out = [name for name in names if name not in fitting]
     if not left_out:
         return fitting, []
@@ -183,10 +198,27 @@ def _baselines(recipe: Recipe) -> tuple[list[str], list[str]]:
     ]
 
 
-def _require_column(column: str | None, examples: Sequence[Example]) -> None:
-    if column is None or any(column in example.fields for example in examples):
-        return
-    known = sorted({name for example in examples for name in example.fields})
+def _sliced_field(
+    column: str | None,
+    examples: Sequence[Example],
+    recipe: Recipe,
+    columns: Mapping[str, str] | None = None,
+) -> str | None:
+    """The field of the rows that holds a column, which may be called as it is in the file.
+
+    Raises:
+        DataError: no row has it; the columns are listed as the file calls them.
+    """
+    fields = list(dict.fromkeys(name for example in examples for name in example.fields))
+    if column is None or column in fields:
+        return column
+    first = recipe.data.sources[0]
+    own = {"input": first.input, "output": first.output, "text": first.text,
+           "messages": first.messages, **(columns or {})}  # fmt: skip
+    for field in fields:
+        if own.get(field) == column:
+            return field
+    known = sorted({own.get(name, name) for name in fields})
     raise DataError(
         f"slice_by: no row has a column '{column}'.{nearest(column, known)} "
         f"Columns: {', '.join(known) or 'none'}."
@@ -313,6 +345,10 @@ def _slices(
     ]
 
 
+def _of_slices(slices: Mapping[str, Mapping[str, Estimate]], main: Metric) -> list[Estimate]:
+    return [figures[main.name] for figures in slices.values() if main.name in figures]
+
+
 # --- keeping -----------------------------------------------------------------------------------
 
 
@@ -330,12 +366,17 @@ def _samples(outcome: Outcome, examples: Sequence[Example]) -> list[dict[str, st
 
 
 def _write(
-    run: Run, found: Evaluation, outcomes: dict[str, Outcome], test: Sequence[Example]
+    run: Run,
+    found: Evaluation,
+    outcomes: dict[str, Outcome],
+    test: Sequence[Example],
+    sliced_field: str | None,
 ) -> None:
     temperature = found.calibration.temperature if found.calibration else 1.0
     table = predictions_csv(
-        test, outcomes, temperature=temperature, slice_by=run.recipe.evaluate.slice_by
-    )
+        test, outcomes, temperature=temperature, slice_by=run.recipe.evaluate.slice_by,
+        slice_field=sliced_field,
+    )  # fmt: skip
     run.write_text(found.predictions_file, table)
     if isinstance(outcomes[TUNED], Choices):
         run.write_json(CALIBRATION_FILE, {"temperature": temperature, "labels": found.labels})

@@ -5,6 +5,10 @@ intervals that took its rows for independent would be too narrow (Miller 2024, a
 The bootstrap draws whole groups (the cluster bootstrap; Field & Welsh 2007, "Bootstrapping
 clustered data", J. R. Statist. Soc. B 69:369-390); closed forms count with fewer rows (Rao &
 Scott 1992, "A simple method for the analysis of clustered binary data", Biometrics 48:577-585).
+
+Where all resamples have one value (a perfect AUROC, answers that all score 0), the bootstrap's
+interval would have no width, whatever the number of rows. It is not given; metrics that can be
+wrong by no more than so many unseen rows allow get the bound of `all_alike` instead.
 """
 
 from __future__ import annotations
@@ -91,8 +95,50 @@ def estimate(metric: Metric, outcome: Outcome, *, samples: int, seed: int) -> Es
         return Estimate(value=value, **ends._asdict())
     if not metric.resampled:
         return Estimate(value=value)
-    found = percentiles(resample(metric, outcome, samples=samples, seed=seed))
+    found = _interval(metric, outcome, value, resample(metric, outcome, samples=samples, seed=seed))
     return Estimate(value=value, **found._asdict()) if found else Estimate(value=value)
+
+
+def _interval(metric: Metric, outcome: Outcome, value: float, drawn: Floats) -> Interval | None:
+    """The percentile interval, or what stands in for one that has no width."""
+    if is_flat(drawn):
+        bound = metric.alike(outcome, value) if metric.alike is not None else None
+        return Interval(*bound) if bound else None
+    found = percentiles(drawn)
+    # Most resamples alike: an interval without width says no more than all of them alike.
+    return None if found is None or is_flat(np.array(found)) else found
+
+
+def is_flat(values: Floats) -> bool:
+    """Whether all defined values are one and the same, but for rounding."""
+    defined = values[np.isfinite(values)]
+    if not len(defined):
+        return True
+    return bool(np.ptp(defined) <= 1e-9 * max(1.0, float(np.abs(defined).max())))
+
+
+def all_alike(value: float, rows: float, low: float, high: float) -> Interval | None:
+    """95 % interval of a mean where each of `rows` independent rows has the same `value`.
+
+    With x = 0.025^(1/rows), at most a share 1 - x of all rows has another value: more would have
+    shown (Clopper & Pearson 1934, Biometrika 26:404-413, for 0 of n; the "rule of three" of Hanley
+    & Lippman-Hand 1983, JAMA 249:1743-1745). Wherever these lie, the mean is in the interval.
+
+    Args:
+        value: of every row.
+        rows: how many; may be a fraction, None is given for none.
+        low: the least value a row can have.
+        high: the greatest.
+    """
+    if rows <= 0:
+        return None
+    others = 1 - ((1 - CONFIDENCE) / 2) ** (1 / rows)
+    return Interval(value - others * (value - low), value + others * (high - value))
+
+
+def worth(outcome: Outcome) -> float:
+    """How many rows that stand alone say as much as these where all agree (`design_effect`)."""
+    return len(outcome) / design_effect(np.zeros(len(outcome)), outcome.groups)
 
 
 def value_of(metric: Metric, outcome: Outcome) -> float:

@@ -38,6 +38,12 @@ def on_baselines(metric: Metric, systems: Sequence[SystemResult]) -> list[str]:
         systems: the tuned model first.
     """
     tuned = systems[0].metrics.get(metric.name)
+    values = [system.metrics.get(metric.name) for system in systems]
+    if len(systems) > 1 and all(value is not None and value.value == 0 for value in values):
+        return [
+            f"Every system scores 0 in {metric.name}, so it does not tell them apart. Look at the "
+            "other metrics and at the answers."
+        ]
     notes = []
     for system in systems[1:]:
         theirs = system.metrics.get(metric.name)
@@ -57,6 +63,42 @@ def on_baselines(metric: Metric, systems: Sequence[SystemResult]) -> list[str]:
             notes.append(
                 f"The tuned model is not measurably better than {name}: {figures}."
                 f"{_advice(system.name)}"
+            )
+    return notes
+
+
+def on_intervals(
+    metrics: Sequence[Metric], systems: Sequence[SystemResult], sliced: Sequence[Estimate] = ()
+) -> list[str]:
+    """One note for each metric that has values without an interval where one is expected.
+
+    Args:
+        metrics: all of them, the main one first.
+        systems: the tuned model first.
+        sliced: the main metric's values in the slices.
+    """
+    notes = []
+    for metric in metrics:
+        if not metric.resampled:
+            continue  # it never has one, and its description says why
+        bare = [
+            system.name
+            for system in systems
+            if (found := system.metrics.get(metric.name)) is not None and found.low is None
+        ]
+        if metric is metrics[0]:
+            bare += [
+                f"the difference to {system.name}"
+                for system in systems
+                if system.difference is not None and system.difference.low is None
+            ]
+            slices = sum(value.low is None for value in sliced)
+            bare += [f"{slices} {'slice' if slices == 1 else 'slices'}"] if slices else []
+        if bare:
+            notes.append(
+                f"No interval for {metric.name} of {', '.join(bare)}: drawn again and again, "
+                "these rows give one value, or none, so how far it may be off cannot be told "
+                "from them."
             )
     return notes
 
@@ -131,8 +173,8 @@ def on_calibration(calibration: Calibration) -> list[str]:
 
 def _verdict(difference: Estimate, metric: Metric) -> str:
     low, high = difference.low, difference.high
-    if low is None or high is None:
-        low = high = difference.value
+    if low is None or high is None:  # nothing is claimed without an interval
+        return "unclear"
     if metric.better == "lower":
         low, high = -high, -low
     return "better" if low > 0 else "worse" if high < 0 else "unclear"

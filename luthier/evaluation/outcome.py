@@ -118,3 +118,6 @@ class Metric:
     """For shares of rows: (rows,) which count. Such a share has a closed-form interval."""
     resampled: bool = True
     """False where resampling rows with repetition would bias the value; no interval then."""
+    alike: Callable[[Any, float], tuple[float, float] | None] | None = None
+    """For outcomes whose resamples all have one value, as those of a perfect score do: outcome and
+    value -> a 95 % interval. The bootstrap has none to give then; without this, nor have we."""

@@ -17,6 +17,7 @@ def predictions_csv(
     *,
     temperature: float = 1.0,
     slice_by: str | None = None,
+    slice_field: str | None = None,
 ) -> str:
     """The table as text.
 
@@ -30,6 +31,7 @@ def predictions_csv(
         outcomes: the tuned model first, then the baselines, by name.
         temperature: divides the tuned model's scores.
         slice_by: a column of the data to take along.
+        slice_field: the field of the rows that holds it; None: the one of its name.
     """
     (_, tuned), *others = outcomes.items()
     origins = {"id": [e.id for e in examples], "origin": [str(e.origin) for e in examples]}
@@ -41,7 +43,7 @@ def predictions_csv(
         name = slice_by
         while name in origins or name in answers:
             name += "_column"
-        slices[name] = [e.fields.get(slice_by, "") for e in examples]
+        slices[name] = [e.fields.get(slice_field or slice_by, "") for e in examples]
     columns = {**origins, **slices, **answers}
     file = io.StringIO()
     # CRLF, the module's own choice: with it, a lone CR or LF in a cell gets its quotes.

@@ -43,6 +43,8 @@ class Facts:
     kept_bytes: int = 0
     """Freed blocks that the C library may hold on to beside `total_bytes`."""
     data: DataStats | None = None
+    test_columns: frozenset[str] = frozenset()
+    """Columns of the test rows; empty where they are not known."""
     levers: tuple[Lever, ...] = ()
     """Tried only when memory does not suffice; the one that saves most first."""
     label_ids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,8 @@ def plan(run: Run, *, runs: Path = RUNS, processes: Processes = ALONE) -> Plan:
     fits = footprint.total - footprint.pageable <= available
     levers = () if fits else situation.levers(train)
     facts = situation.facts(train, footprint, renderer, total_steps, levers)
+    if recipe.evaluate.slice_by is not None:
+        facts = replace(facts, test_columns=rows_of.columns(run, "test"))
     result = Plan(
         device=hardware.device,
         precision=precision,

@@ -11,6 +11,7 @@ from functools import cached_property
 from luthier import schedules
 from luthier.artifacts import DataStats, load_examples
 from luthier.chat import Renderer
+from luthier.example import Split
 from luthier.planning.shapes import EndToEnd, Padded, StepShape
 from luthier.prefixes import Prefixes, find_prefixes
 from luthier.run import Run
@@ -101,6 +102,13 @@ def look_at(run: Run, renderer: Renderer) -> Rows:
         sample.append(Row(len(ids), sum(trained), tuple(ids[: max(untrained - 1, 0)])))
     tokens = stats.splits["train"].tokens
     return Rows(len(examples), tokens.total, tokens.trained, tokens.max, tuple(sample), stats)
+
+
+def columns(run: Run, split: Split) -> frozenset[str]:
+    """Columns of a split's rows; empty where the data stage has not run."""
+    if not run.is_done("data"):
+        return frozenset()
+    return frozenset(name for example in load_examples(run, split) for name in example.fields)
 
 
 # --- an epoch ------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from luthier.artifacts import Artifact, DataStats, Evaluation, Plan, TrainSummary
 from luthier.console import duration, size
+from luthier.made_with import MadeWith, has_moved_on, recipe_of
 from luthier.reporting import comparison, sections, wording
 from luthier.reporting.history import read_history
 from luthier.reporting.mistakes import MAX_CHARACTERS, read_mistakes
@@ -37,10 +38,14 @@ def report(run: Run) -> Path:
     Raises:
         RunError: a finished stage left a file that cannot be read.
     """
-    recipe = run.recipe
-    asked, lock = run.read_json("asked.json"), run.read_json("lock.json")
+    made, recipe = MadeWith.of(run), recipe_of(run, measured=True)
+    moved_on, asked = has_moved_on(run), run.read_json("asked.json")
+    # The last words on `evaluate:` and `ship:` are no other training.
+    word = made if moved_on else MadeWith.now(run)
+    lock = {**made.lock, **{k: v for k, v in word.lock.items() if k.endswith("sha256")}}
     stats = _finished(run, "data", DataStats)
     plan = _finished(run, "plan", Plan)
+    followed = None if moved_on else plan
     summary = _finished(run, "train", TrainSummary)
     found = _finished(run, "evaluate", Evaluation)
     history = read_history(run)
@@ -50,7 +55,6 @@ def report(run: Run) -> Path:
         else None
     )
     done = [stage for stage in STAGES if run.is_done(stage)]
-    text = (run.path / "recipe.yaml").read_text(encoding="utf-8", errors="replace")
     started = bool(history.steps) and summary is None
 
     page = _render(
@@ -58,12 +62,13 @@ def report(run: Run) -> Path:
         done=done,
         task=sections.task_sentence(recipe),
         verdict=judge(found) if found else pending(list(done), run.name, training=started),
-        warnings=[f for f in plan.findings if f.severity != "note"] if plan else [],
+        warnings=[f for f in followed.findings if f.severity != "note"] if followed else [],
+        moved_on=moved_on,
         evaluation_notes=found.notes if found else [],
-        asked=sections.asked(recipe, text, asked["overrides"], asked["notes"]),
+        asked=sections.asked(recipe, word.text, asked["overrides"], asked["notes"]),
         data=sections.data(stats) if stats else None,
         planned=sections.plan(plan) if plan else None,
-        training=sections.training(summary, history, plan, recipe)
+        training=sections.training(summary, history, followed, recipe)
         if summary or history.steps
         else None,
         evaluation=comparison.evaluation(found, recipe) if found else None,

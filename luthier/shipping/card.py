@@ -10,8 +10,10 @@ from types import ModuleType
 
 from luthier import __version__
 from luthier.artifacts import DataStats, Estimate, Evaluation, TrainSummary, load_examples
+from luthier.made_with import MadeWith
 from luthier.model import ALIASES
 from luthier.packaged import NAME, ORIGINAL, SMOLLM2
+from luthier.recipe import Recipe
 from luthier.run import Run
 
 
@@ -23,7 +25,8 @@ def model_card(run: Run, exporter: ModuleType) -> str:
         exporter: says the LIBRARY that opens the export, the USE, a piece of Python, and whether
             it NEEDS_BASE.
     """
-    recipe, summary, data = run.recipe, TrainSummary.load(run), DataStats.load(run)
+    made, summary, data = MadeWith.of(run), TrainSummary.load(run), DataStats.load(run)
+    recipe, version = made.recipe, made.lock["versions"].get("luthier", __version__)
     named, hub = _base(recipe.model.name)
     metadata = ["---", f"library_name: {exporter.LIBRARY}", "tags: [luthier]", "---"]
     if hub:
@@ -32,7 +35,7 @@ def model_card(run: Run, exporter: ModuleType) -> str:
     parts = [
         "\n".join(metadata),
         f"# {recipe.name}",
-        f"A {recipe.task.kind} model made by luthier {__version__} from {named}."
+        f"A {recipe.task.kind} model made by luthier {version} from {named}."
         + (f" It answers with one of: {', '.join(recipe.labels)}." if recipe.labels else ""),
         "## How it was made",
         f"- {data.splits['train'].rows:,} training rows, {summary.steps:,} optimizer steps, "
@@ -40,7 +43,7 @@ def model_card(run: Run, exporter: ModuleType) -> str:
         f"- {summary.trainable_parameters:,} of {summary.total_parameters:,} parameters trained "
         f"with {rate}",
         *(_results(Evaluation.load(run)) if run.is_done("evaluate") else []),
-        *_question(run),
+        *_question(run, recipe),
         "## How to use it",
         f"```python\n{exporter.USE}\n```",
         *(_on_base(recipe.model.name) if exporter.NEEDS_BASE else []),
@@ -109,11 +112,11 @@ def _cell(estimate: Estimate | None) -> str:
     return value if estimate.low is None else f"{value} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def _question(run: Run) -> list[str]:
+def _question(run: Run, recipe: Recipe) -> list[str]:
     """The messages it was trained to answer, with `{input}` where the row's own text was."""
     row = load_examples(run, "train")[0]
     given = str(row.fields.get("input", ""))
-    if run.recipe.task.kind not in ("classification", "generation") or not given.strip():
+    if recipe.task.kind not in ("classification", "generation") or not given.strip():
         return []
     said = [f"{m.role}: {m.content.replace(given, '{input}')}" for m in row.prompt]
     if not any("{input}" in text for text in said):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from luthier.section import Section
 
 
 class ShipConfig(Section):
     """What leaves the house."""
 
-    exporters: list[str] = Field(default=["adapter"])
-    """Files in `luthier/shipping/exporters/`; each export is reloaded and compared."""
+    exporters: list[str] | None = None
+    """Files in `luthier/shipping/exporters/`; each export is reloaded and compared. null: `adapter`
+    with LoRA, `merged` for full weights."""

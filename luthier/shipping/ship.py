@@ -22,6 +22,7 @@ from luthier.chat import Renderer
 from luthier.console import say, size
 from luthier.errors import CheckFailed
 from luthier.example import Example
+from luthier.made_with import MadeWith, base_of, recipe_of
 from luthier.recipe import ModelSection
 from luthier.registry import Registry
 from luthier.run import RUNS, STAGED, Run
@@ -42,17 +43,18 @@ def ship(run: Run, *, runs: Path = RUNS) -> list[Path]:
         runs: where `model: run:NAME` is looked up.
 
     Returns:
-        The folders made, in the order of `ship.exporters`.
+        The folders made, in the order of the recipe's exporters.
 
     Raises:
         CheckFailed: an export does not answer as the trained model does.
+        ModelError: the base model is no longer the one that the run was trained on.
     """
-    recipe = run.recipe
+    recipe = recipe_of(run)
     rows = _questions(run)
-    asked = _tokens(models.open_tokenizer(recipe.model, runs), run, rows)
+    asked = _tokens(models.open_tokenizer(base_of(run, runs), runs), run, rows)
     expected = _answers(_trained_in_fp32(run, runs), asked)
     folders = []
-    for name in dict.fromkeys(recipe.ship.exporters):
+    for name in dict.fromkeys(recipe.exporters):
         exporter = EXPORTERS.load(name)
         folder = run.folder("ship") / name
         with _whole(folder) as staged:
@@ -87,7 +89,7 @@ def _whole(folder: Path) -> Iterator[Path]:
 
 
 def _tokens(tokenizer: Any, run: Run, rows: Sequence[Example]) -> list[list[int]]:
-    renderer = Renderer(tokenizer, run.recipe.train.train_on)
+    renderer = Renderer(tokenizer, MadeWith.of(run).recipe.train.train_on)
     return [
         renderer.prompt(row.prompt) if row.messages else renderer.render(row).input_ids
         for row in rows
@@ -122,7 +124,7 @@ def _trained_in_fp32(run: Run, runs: Path) -> Any:
     weights = run.path / summary.weights
     if summary.kind == "full":
         return models.open_model(ModelSection(name=str(weights.resolve())))
-    return models.open_model(run.recipe.model, runs=runs, adapter=weights)
+    return models.open_model(base_of(run, runs), runs=runs, adapter=weights)
 
 
 def _answers(model: Any, asked: Sequence[Sequence[int]]) -> torch.Tensor:

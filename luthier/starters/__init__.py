@@ -62,6 +62,8 @@ def write_recipe(
     path = Path(f"{name}.yaml")
     if path.exists():
         raise LuthierError(f"{path} exists already; delete it or choose another name.")
+    from luthier.data.sources import open_file
+
     text = (FOLDER / f"{kind}.yaml").read_text(encoding="utf-8")
     asked = {"--data": data, "--input": input_column, "--output": output_column}
     for option, place in (("--data", "{path}"), ("--input", "{input}"), ("--output", "{output}")):
@@ -74,6 +76,13 @@ def write_recipe(
         values["path"] = os.path.relpath(data, path.parent)
         if "{input}" in text:
             labels = _read(data, kind, values, input_column, output_column)
+        else:
+            open_file(data)
+    if values["input"] == values["output"]:
+        raise DataError(
+            f"input and output are both the column '{values['input']}': the answer would stand in "
+            "the question. Name two columns with --input and --output."
+        )
     filled = {key: _quoted(value) for key, value in values.items()}
     is_text = isinstance(YAML(typ="safe", pure=True).load(name), str)  # `2024` and `true` are not
     filled |= {"name": name if is_text else _quoted(name), "file": str(path)}

@@ -6,9 +6,10 @@ differs from theirs, its docstring says why.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from luthier.section import Section
 
@@ -34,8 +35,8 @@ class LoraSection(Section):
     """The update is scaled by lora_alpha / r (rsLoRA: lora_alpha / sqrt(r))."""
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the adapter's input."""
-    target_modules: str | list[str] = "all-linear"
-    """Module names, or `all-linear` (all but the LM head)."""
+    target_modules: str | Annotated[list[str], Field(min_length=1)] = "all-linear"
+    """Module names, a regular expression over full names, or `all-linear` (all but the LM head)."""
     layers_to_transform: int | list[int] | None = None
     """Indices of the layers that get adapters; null: all."""
     layers_pattern: str | None = None
@@ -50,6 +51,17 @@ class LoraSection(Section):
     """Modules trained in full beside the adapters."""
     init_lora_weights: bool | Literal["gaussian", "pissa", "olora"] = True
     """How the adapter starts; true: B is zero, so training starts from the base."""
+
+    @field_validator("target_modules", "layers_pattern")
+    @classmethod
+    def _compiles(cls, value: str | list[str] | None) -> str | list[str] | None:
+        """Refuse what peft would fall over: it matches a text as a regular expression."""
+        if isinstance(value, str):
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from None
+        return value
 
 
 class QuantizationSection(Section):

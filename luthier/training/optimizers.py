@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -43,21 +44,37 @@ def build(parameters: Iterable[torch.nn.Parameter], train: TrainConfig) -> torch
     ]
     groups = [group for group in groups if group["params"]]
     make, options = _recipe_for(train)
-    for name in ("lr", "weight_decay"):
-        if name in train.optim_args:
-            setting = "learning_rate" if name == "lr" else name
-            raise LuthierError(f"train.optim_args: {name} is set by train.{setting}.")
+    _require_arguments(make, train)
     options |= train.optim_args
     try:
         optimizer: torch.optim.Optimizer = make(groups, lr=train.learning_rate, **options)
-    except TypeError as error:
-        accepted = make.__init__.__code__.co_varnames[1 : make.__init__.__code__.co_argcount]
-        for name in train.optim_args:
-            if name not in accepted:
-                message = unknown("argument", name, accepted)
-                raise LuthierError(f"train.optim_args ({train.optim}): {message}") from None
+    except (TypeError, ValueError) as error:
         raise LuthierError(f"train.optim_args ({train.optim}): {error}") from None
     return optimizer
+
+
+_SETTINGS = {
+    "lr": "train.learning_rate",
+    "weight_decay": "train.weight_decay",
+    "betas": "train.adam_beta1 and train.adam_beta2",
+    "params": "what is trained",
+}
+"""Arguments that a recipe sets elsewhere."""
+
+
+def _require_arguments(make: Any, train: TrainConfig) -> None:
+    """Refuse entries of `optim_args` that the optimizer does not take, or would choke on later."""
+    taken = inspect.signature(make).parameters
+    accepted = sorted(taken.keys() - _SETTINGS.keys())
+    for name in train.optim_args:
+        where = f"train.optim_args ({train.optim}): "
+        if name in _SETTINGS and name in taken:
+            raise LuthierError(f"train.optim_args: {name} is set by {_SETTINGS[name]}.")
+        if name not in taken:
+            raise LuthierError(where + unknown("argument", name, accepted))
+        if isinstance(taken[name].default, tuple):
+            shape = f"{len(taken[name].default)} numbers, which optim_args cannot give"
+            raise LuthierError(f"{where}{name} is {shape}; leave it out.")
 
 
 def _recipe_for(train: TrainConfig) -> tuple[Any, dict[str, Any]]:

@@ -19,6 +19,7 @@ from luthier.artifacts import Plan, TrainSummary, load_examples
 from luthier.chat import Renderer
 from luthier.console import progress, say
 from luthier.example import Example
+from luthier.made_with import MadeWith, base_files
 from luthier.run import RUNS, Run
 from luthier.training import batches, parallel
 from luthier.training.config import TrainConfig
@@ -57,6 +58,8 @@ def _train(run: Run, runs: Path, plan: Plan, team: Team) -> TrainSummary:
     smoothing = _class_smoothing(recipe.train, recipe.labels, examples, renderer)
     items = batches.prepare(examples, renderer, smoothing=smoothing)
 
+    # Only process 0 writes it down, and hashing a large model takes seconds.
+    base = base_files(recipe.model, runs) if team.writes else {}
     # Seed before the adapter is created: its first values are random too.
     torch.manual_seed(recipe.seed)
     model = models.open_model(
@@ -108,6 +111,7 @@ def _train(run: Run, runs: Path, plan: Plan, team: Team) -> TrainSummary:
         processes=team.size,
     )
     summary.save(run)
+    MadeWith.now(run, plan, base).save(run)
     return summary
 
 

@@ -12,8 +12,9 @@ import pytest
 from luthier.artifacts import DataStats, load_examples
 from luthier.data.build import FORMATS, build, input_files, read_rows_like
 from luthier.data.template import BuiltTemplates, load_template
-from luthier.errors import DataError, LuthierError, RunError
+from luthier.errors import DataError, LuthierError
 from luthier.example import SPLITS, Example
+from luthier.look import show_data
 from luthier.run import Run
 
 MakeRun = Callable[..., Run]
@@ -103,6 +104,74 @@ def test_every_row_is_kept_or_rejected_with_a_reason(make_run: MakeRun, tmp_path
     }
     assert found[3]["reason"] == "contradiction: rows.csv:3 answers 'True' to the same input"
     assert len(all_rows(run)) == 40
+
+
+def test_blank_lines_are_counted_and_said(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    run = make_run()
+    lines = [*sentences(20), "", "", *sentences(20, "False")]
+    write(tmp_path / "rows.csv", lines)
+    stats = build(run)
+    assert stats.rows_read == {"rows.csv": 40} and stats.rows_rejected == {}
+    assert stats.blank_lines == DataStats.load(run).blank_lines == {"rows.csv": 2}
+    show_data(run)
+    assert capsys.readouterr().err.count("rows.csv: 2 blank lines skipped") == 1
+    write(tmp_path / "other.csv", [*sentences(2), ""])
+    monkeypatch.chdir(tmp_path)
+    read_rows_like(run, Path("other.csv"))
+    assert capsys.readouterr().err.count("other.csv: 1 blank line skipped") == 1
+
+
+def test_one_column_for_both_is_refused(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(LuthierError, match=r"input and output are both the column 'label'"):
+        make_run(data=sources({"path": "rows.csv", "input": "label"}))
+    run = make_run()
+    build(run)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"both the column 'label'; name another with --input or"):
+        read_rows_like(run, Path("rows.csv"), input_column="label")
+
+
+@pytest.mark.parametrize(
+    ("header", "option"), [("text,label", "--input"), ("sentence,gold", "--output")]
+)
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_column_that_another_file_lacks_is_named_on_the_command_line(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    header: str, option: str, kind: str,
+) -> None:  # fmt: skip
+    run = make_run()
+    build(run)
+    one, two = header.split(",")
+    text = f"{header}\na,True\n" if kind == "csv" else json.dumps({one: "a", two: "True"})
+    (tmp_path / f"on.{kind}").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError) as error:
+        read_rows_like(run, Path(f"on.{kind}"))
+    said = str(error.value)
+    assert f"Columns: '{one}', '{two}'. Name the right one with {option};" in said
+    assert "recipe" not in said
+
+
+def test_columns_that_a_task_does_not_read_are_not_ignored(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t.csv").write_text("body\n" + "\n".join(f"x{i} y{i} z{i}" for i in range(20)))
+    run = make_run(
+        task={"kind": "text", "labels": None},
+        data={"sources": [{"path": "t.csv", "text": "body"}]}, train={"train_on": "all"},
+    )  # fmt: skip
+    build(run)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"a text task reads one column, 'body'; name it so"):
+        read_rows_like(run, Path("t.csv"), input_column="body")
+    (tmp_path / "on.csv").write_text("words\nx\n")
+    with pytest.raises(DataError, match=r"no column 'body'.*Rename the right one in the file"):
+        read_rows_like(run, Path("on.csv"))
 
 
 def test_rows_longer_than_the_model_may_see_are_rejected_not_cut(
@@ -309,9 +378,6 @@ def test_the_templates_of_a_dataset_are_kept_in_the_run(make_run: MakeRun, tmp_p
     assert BuiltTemplates.load(run).templates == expected
     manifest = json.loads((run.path / "manifest.json").read_text())
     assert BuiltTemplates.FILE in manifest["data"]["files"]
-    (run.path / BuiltTemplates.FILE).unlink()
-    with pytest.raises(RunError, match=r"templates.json is missing.*`luthier build --force`"):
-        BuiltTemplates.load(run)
 
 
 def test_another_file_is_read_like_the_first_source(

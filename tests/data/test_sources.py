@@ -120,6 +120,56 @@ def test_a_quote_that_swallows_rows_stops_the_reading(tmp_path: Path, body: str)
         read(write(tmp_path / "a.csv", "text,label\n" + body))
 
 
+def test_a_blank_line_is_an_empty_cell_where_there_is_one_column(tmp_path: Path) -> None:
+    table = open_file(write(tmp_path / "a.csv", "\ntext\r\nfoo\r\n\r\nbar\n\n"), name="a.csv")
+    rows = list(table.records)
+    assert [(r.origin.row, r.fields) for r in rows] == [
+        (3, {"text": "foo"}), (4, {"text": ""}), (5, {"text": "bar"}), (6, {"text": ""}),
+    ]  # fmt: skip
+    assert table.blank_lines == 1, "the one above the header"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "a,b\n1,2\n\n\n3,4\n"), ("a.tsv", "a\tb\n1\t2\n\n\n3\t4\n"),
+        ("a.jsonl", '{"a": "1", "b": "2"}\n\n  \n{"a": "3", "b": "4"}\n'),
+    ],
+)  # fmt: skip
+def test_other_blank_lines_are_no_rows_and_are_counted(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    table = open_file(write(tmp_path / name, text))
+    found = [(r.origin.row, r.fields["a"]) for r in table.records]
+    assert found[0][1] == "1" and found[1][1] == "3" and len(found) == 2
+    assert table.blank_lines == 2
+
+
+def test_rows_without_a_line_of_their_own_are_called_by_their_number(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = json.dumps([{"a": 1, "b": 2}] * 3 + ["odd"], indent=2)
+    rows, (reject,) = read(write(tmp_path / "rows.json", text))
+    assert [str(r.origin) for r in rows] == [f"rows.json: row {n}" for n in (1, 2, 3)]
+    assert str(reject.origin) == "rows.json: row 4"
+    rows, _ = read(write(tmp_path / "rows.jsonl", '\n{"a": 1}\n'))
+    assert str(rows[0].origin) == "rows.jsonl:2"
+    rows, _ = read(write(tmp_path / "rows.csv", 'a\n"two\nlines"\nlast\n'))
+    assert [str(r.origin) for r in rows] == ["rows.csv:2", "rows.csv:4"]
+    pq.write_table(pa.table({"a": ["x", "nul\0"]}), tmp_path / "rows.parquet")
+    rows, (reject,) = read(tmp_path / "rows.parquet")
+    assert [str(rows[0].origin), str(reject.origin)] == [
+        "rows.parquet: row 1", "rows.parquet: row 2",
+    ]  # fmt: skip
+
+
+def test_another_encoding_in_a_json_list_is_named_with_its_line(tmp_path: Path) -> None:
+    text = json.dumps([{"a": "plain"}, {"a": "café"}], indent=2, ensure_ascii=False)
+    with pytest.raises(DataError, match=r"^a\.json:6: is not UTF-8; it looks like ISO-8859-1"):
+        read(write(tmp_path / "a.json", text.encode("latin-1")))
+
+
 def test_utf8_with_a_mark_is_read_and_the_mark_is_no_part_of_the_name(tmp_path: Path) -> None:
     rows, _ = read(write(tmp_path / "a.csv", "\ufefftext,label\nà,é\n".encode()))
     assert rows[0].fields == {"text": "à", "label": "é"}
@@ -163,6 +213,7 @@ def test_damaged_rows_of_a_utf8_file_are_rejects(tmp_path: Path) -> None:
         ("a.csv", b"x,y,x\n1,2,3\n", "two columns are named 'x'"),
         ("a.csv", b"PK\x03\x04....", "Excel or ZIP"),
         ("a.jsonl", b"\x1f\x8b.....", "gzip"),
+        ("a.csv", b"%PDF-1.7 ...", "is a PDF; save its text"),
         ("a.parquet", b"text,label\n", "not a readable Parquet file"),
         ("a.xlsx", b"PK", "unknown kind of file; expected one of .csv"),
         ("a.json", b'{\n"rows": [\n{"a": 1}]}', "expected a list of objects"),

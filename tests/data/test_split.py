@@ -52,7 +52,9 @@ def distinct(count: int, label: str = "a", start: int = 0) -> list[Example]:
 
 def share(examples: list[Example], seed: int = 42, **shares: float) -> Shared:
     questions = [e.fields["input"] for e in examples]
-    return share_out(examples, questions, config=SplitConfig(**shares), seed=seed)
+    return share_out(
+        examples, questions, config=SplitConfig(**shares).decided(calibrated=True), seed=seed
+    )
 
 
 def sizes(shared: Shared) -> Counter[str | None]:

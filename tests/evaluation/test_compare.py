@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from luthier.evaluation.compare import compare, mcnemar, newcombe, rows_for_reach
+from luthier.artifacts import Estimate
+from luthier.evaluation.compare import (
+    compare,
+    mcnemar,
+    newcombe,
+    rows_for_reach,
+    square_and_add,
+)
 from luthier.evaluation.evaluate import METRICS
-from luthier.evaluation.intervals import wilson
+from luthier.evaluation.intervals import estimate, wilson
 from luthier.evaluation.outcome import Answers, Choices
 
 
@@ -129,6 +136,48 @@ def test_free_text_has_no_mcnemar_and_the_sign_of_perplexity_is_kept() -> None:
     assert found.p_value is None
     assert found.difference is not None and found.difference.high is not None
     assert found.difference.high < 0
+
+
+def ranked(values: list[float]) -> Choices:
+    """Half of the rows positive; the values are their scores for it, positives first."""
+    gold = np.repeat([0, 1], len(values) // 2)
+    scores = np.stack([np.array(values), np.zeros(len(values))], axis=1)
+    return Choices(["a", "b"], "a", gold, scores)
+
+
+def test_a_perfect_system_is_compared_by_the_intervals_of_both() -> None:
+    """The bootstrap takes a perfect score for certain, so its difference would be too narrow."""
+    rng = np.random.default_rng(0)
+    metric, rows = METRICS.build("auroc"), 40
+    perfect = ranked([1.0] * 20 + [-1.0] * 20)
+    other = ranked(list(rng.normal(size=rows) + np.repeat([1.0, 0.0], 20)))
+    constant = ranked([0.0] * rows)
+    for rival in (other, constant):
+        one, two = (estimate(metric, o, samples=400, seed=0) for o in (perfect, rival))
+        found = compare(metric, perfect, rival, samples=400, seed=0).difference
+        assert one is not None and two is not None and found is not None
+        assert found == square_and_add(one, two)
+        assert found.low is not None and 0 < found.low < found.value
+        back = compare(metric, rival, perfect, samples=400, seed=0).difference
+        assert back is not None and back.high == pytest.approx(-found.low)
+
+
+def test_square_and_add_of_shares_is_newcombe_without_correlation() -> None:
+    (l1, u1), (l2, u2) = wilson(40, 60), wilson(30, 60)
+    first = Estimate(value=40 / 60, low=l1, high=u1)
+    found = square_and_add(first, Estimate(value=30 / 60, low=l2, high=u2))
+
+    assert found is not None and (found.low, found.high) == pytest.approx(
+        (newcombe(*pairs(20, 20, 10, 10)).low, newcombe(*pairs(20, 20, 10, 10)).high)
+    )
+    assert square_and_add(first, Estimate(value=0.5)) is None
+
+
+def test_a_difference_that_never_varies_has_no_interval() -> None:
+    right = choices(np.ones(30, dtype=bool))
+    found = compare(METRICS.build("macro_f1"), right, right, samples=200, seed=0)
+
+    assert found.difference == Estimate(value=0.0)
 
 
 def test_rows_for_reach() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
+from luthier.artifacts import Estimate
 from luthier.evaluation.confusion import confusion, label_table
 from luthier.evaluation.evaluate import METRICS
 from luthier.evaluation.intervals import estimate, resample, value_of
@@ -136,6 +139,84 @@ def test_two_thousand_resamples_of_600_rows_take_well_under_a_second(name: str) 
     assert time.process_time() - started < 1.0
     assert found is not None and found.low is not None and found.high is not None
     assert found.low < found.value < found.high
+
+
+# --- where every resample has one value ----------------------------------------------------------
+
+
+def perfect(rows: int, labels: int = 2) -> Choices:
+    gold = np.arange(rows) % labels
+    return Choices([f"label {i}" for i in range(labels)], "label 0", gold, np.eye(labels)[gold])
+
+
+def found_for(name: str, outcome: Any) -> Estimate:
+    found = estimate(METRICS.build(name), outcome, samples=200, seed=0)
+    assert found is not None
+    return found
+
+
+def test_a_perfect_auroc_is_bounded_by_its_separate_pairs() -> None:
+    twelve = found_for("auroc", perfect(12))
+    assert (twelve.value, twelve.high) == (1.0, 1.0)
+    assert twelve.low == pytest.approx(0.025 ** (1 / 6))
+    assert found_for("auroc", perfect(600)).low == pytest.approx(0.025 ** (1 / 300))
+    assert found_for("auroc", perfect(2)).low == pytest.approx(0.025)
+    # Three labels, each against the two others.
+    assert found_for("auroc", perfect(12, 3)).low == pytest.approx(0.025 ** (1 / 4))
+    choices = perfect(12)
+    wrong = found_for("auroc", replace(choices, scores=-choices.scores))
+    assert (wrong.low, wrong.value) == (0.0, 0.0)
+    assert wrong.high == pytest.approx(1 - 0.025 ** (1 / 6))
+    tied = found_for("auroc", replace(choices, scores=np.zeros((12, 2))))
+    assert tied.value == 0.5
+    assert (tied.low, tied.high) == pytest.approx((0.025 ** (1 / 6) / 2, 1 - 0.025 ** (1 / 6) / 2))
+
+
+def test_copies_of_rows_make_no_more_pairs() -> None:
+    once = perfect(12)
+    rows = np.repeat(np.arange(12), 5)
+    copied = replace(once, gold=once.gold[rows], scores=once.scores[rows], groups=rows)
+    assert found_for("auroc", copied).low == pytest.approx(found_for("auroc", once).low)
+    # A group that holds both labels lends itself to one pair at most.
+    both = replace(once, groups=np.arange(12) // 2)
+    assert found_for("auroc", both).low == pytest.approx(0.025 ** (1 / 3))
+
+
+@pytest.mark.parametrize("truth", [0.6, 0.8, 0.95])
+def test_the_bound_of_a_perfect_auroc_covers_the_truth(truth: float) -> None:
+    """Scores from two normal curves of that area, where chance alone now and then parts them."""
+    rng = np.random.default_rng(0)
+    apart = math.sqrt(2) * float(ndtri(truth))
+    missed = 0
+    for _ in range(2000):
+        ours, theirs = rng.normal(size=8) + apart, rng.normal(size=8)
+        if ours.min() > theirs.max():
+            missed += truth < 0.025 ** (1 / 8)
+    assert missed / 2000 <= 0.025
+
+
+@pytest.mark.parametrize(("name", "top"), [("chrf", 100.0), ("rouge_l", 1.0)])
+@pytest.mark.parametrize("right", [False, True])
+def test_answers_that_all_score_alike_are_bounded_by_their_number(
+    name: str, top: float, right: bool
+) -> None:
+    rows = 12
+    answers = Answers(["red green"] * rows, ["red green" if right else "zzz"] * rows,
+                      np.zeros(rows), np.ones(rows, int))  # fmt: skip
+    found = found_for(name, answers)
+    others = top * (1 - 0.025 ** (1 / rows))
+    ends = (top - others, top) if right else (0.0, others)
+    assert (found.low, found.high) == pytest.approx(ends)
+    assert found.value == pytest.approx(top if right else 0.0)
+
+
+def test_there_is_no_interval_where_none_is_known() -> None:
+    """Macro F1 of one row, or of many that are all right, is 1.0 in every resample."""
+    for rows in (1, 30):
+        assert found_for("macro_f1", perfect(rows)) == Estimate(value=1.0)
+    same = Answers(["a"] * 5, ["one two"] * 5, np.zeros(5), np.ones(5, int))
+    assert found_for("answer_length", same) == Estimate(value=2.0)
+    assert found_for("perplexity", same) == Estimate(value=1.0)
 
 
 def test_equal_seeds_draw_equal_rows_however_they_are_chunked(

@@ -48,6 +48,16 @@ def test_lower_is_better_for_perplexity() -> None:
     assert "Prompting may be enough" in found
 
 
+def test_a_metric_that_is_0_for_all_says_nothing_of_prompting() -> None:
+    tie = Estimate(value=0, low=0, high=0)
+    found = notes.on_baselines(ACCURACY, [system("tuned", 0), system("zero_shot", 0, tie)])
+    assert found == [
+        "Every system scores 0 in accuracy, so it does not tell them apart. Look at the other "
+        "metrics and at the answers."
+    ]
+    assert notes.on_baselines(ACCURACY, [system("tuned", 0)]) == []
+
+
 def test_too_few_rows_names_how_many_would_do() -> None:
     rows = [classification_row(i) for i in range(40)]
     found = notes.on_rows(ACCURACY, Estimate(value=0.8, low=0.65, high=0.9), rows, rows)
@@ -65,6 +75,32 @@ def test_rare_and_lopsided_labels() -> None:
     assert "Only 5 training rows have the label 'False'." in found
     assert any(n.startswith("Only 5 test rows have the label 'False'") for n in found)
     assert any("95% of the test rows have the label 'True'" in n for n in found)
+
+
+def test_without_an_interval_nothing_is_claimed() -> None:
+    systems = [system("tuned", 0.9), system("majority", 0.5, Estimate(value=0.4))]
+    (found,) = notes.on_baselines(ACCURACY, systems)
+
+    assert "not measurably better" in found and "difference +0.400." in found
+
+
+def test_values_without_an_interval_are_named() -> None:
+    def with_metrics(name: str, difference: Estimate | None = None) -> SystemResult:
+        bare, known = Estimate(value=1.0), Estimate(value=0.9, low=0.8, high=0.95)
+        return SystemResult(
+            name=name, describe="", seconds=0, difference=difference,
+            metrics={"macro_f1": bare, "accuracy": known, "distinct_1": bare},
+        )  # fmt: skip
+
+    metrics = [METRICS.build(name) for name in ("macro_f1", "accuracy", "distinct_1")]
+    systems = [with_metrics("tuned"), with_metrics("tfidf", Estimate(value=0.0))]
+    sliced = [Estimate(value=1.0), Estimate(value=0.5, low=0.4, high=0.6)]
+    (found,) = notes.on_intervals(metrics, systems, sliced)
+
+    assert found.startswith(
+        "No interval for macro_f1 of tuned, tfidf, the difference to tfidf, 1 slice: "
+    )
+    assert notes.on_intervals(metrics[1:2], systems[:1]) == []
 
 
 def test_enough_balanced_rows_need_no_notes() -> None:

@@ -49,7 +49,7 @@ def choices(count: int) -> Choices:
 
 
 def read_all(text: str, path: Path) -> list[list[dict[str, str]]]:
-    """The table as the csv module and as pandas read it from a file."""
+    """The table as the csv module and as pandas read it from a file: two readings."""
     import pandas
 
     path.write_bytes(text.encode())  # as the run folder writes it
@@ -63,6 +63,7 @@ def test_texts_of_labelled_rows_come_back(tmp_path: Path) -> None:
     rows = rows_about(HARD)
     text = predictions_csv(rows, {"tuned": choices(len(HARD))}, slice_by="style")
     for found in read_all(text, tmp_path / "predictions.csv"):
+        assert len(found) == len(HARD)
         assert [row["input"] for row in found] == HARD
         assert [row["style"] for row in found] == HARD
         assert [row["id"] for row in found] == [row.id for row in rows]
@@ -81,6 +82,7 @@ def test_generated_answers_come_back(tmp_path: Path) -> None:
         "zero_shot": Answers(HARD, HARD[1:] + HARD[:1], likely, tokens),
     }
     for found in read_all(predictions_csv(rows, outcomes), tmp_path / "predictions.csv"):
+        assert len(found) == count
         assert [row["gold"] for row in found] == HARD
         assert [row["predicted"] for row in found] == HARD[::-1]
         assert [row["zero_shot"] for row in found] == HARD[1:] + HARD[:1]
@@ -94,7 +96,16 @@ def test_a_slice_column_replaces_none_of_the_tables_own(column: str, tmp_path: P
     ]
     outcomes: dict[str, Outcome] = {"tuned": choices(2), "majority": choices(2)}
     expected = read_all(predictions_csv(rows, outcomes), tmp_path / "plain.csv")[0]
+    assert len(expected) == 2
     text = predictions_csv(rows, outcomes, slice_by=column)
     for found in read_all(text, tmp_path / "predictions.csv"):
+        assert len(found) == 2
         assert [row.pop(f"{column}_column") for row in found] == ["mine 0", "mine 1"]
         assert found == expected
+
+
+def test_a_slice_column_is_called_as_in_the_file(tmp_path: Path) -> None:
+    rows = rows_about(["one", "two"])
+    text = predictions_csv(rows, {"tuned": choices(2)}, slice_by="verdict", slice_field="output")
+    for found in read_all(text, tmp_path / "predictions.csv"):
+        assert [row["verdict"] for row in found] == [row.fields["output"] for row in rows]

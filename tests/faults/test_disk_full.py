@@ -113,6 +113,7 @@ def test_a_stage_on_a_full_disk(
 def test_full_weights_on_a_full_disk(disk: Disk, tmp_path: Path, tiny_model_dir: Path) -> None:
     made = make_project(tmp_path / "full", tiny_model_dir)
     made.edit("lora: {r: 4, lora_alpha: 8}", "lora: null")
+    made.edit("exporters: [adapter, merged]", "exporters: [merged]")
     args = ("train", made.recipe, "--runs", disk.path / "runs")
     assert luthier("plan", *args[1:]).code == 0
     disk.leave(20)
@@ -128,6 +129,7 @@ def test_the_tokenizer_of_full_weights_on_a_full_disk(
     """Room for the checkpoint and the weights, but not for the file that follows them."""
     made = make_project(tmp_path / "full", tiny_model_dir)
     made.edit("lora: {r: 4, lora_alpha: 8}", "lora: null")
+    made.edit("exporters: [adapter, merged]", "exporters: [merged]")
     save, pages = (
         models.save_full,
         math.ceil((tiny_model_dir / "model.safetensors").stat().st_size / PAGE),

@@ -15,12 +15,14 @@ from luthier.recipe import Recipe
 
 @pytest.fixture
 def make_facts() -> Callable[..., Facts]:
-    """Facts of a sound plan; `train` settings, `task` and attributes of Facts on top."""
+    """Facts of a sound plan; sections of the recipe and attributes of Facts on top."""
 
     def make(
         train: dict[str, Any] | None = None,
         task: dict[str, Any] | None = None,
         data: dict[str, Any] | None = None,
+        evaluate: dict[str, Any] | None = None,
+        ship: dict[str, Any] | None = None,
         **changes: Any,
     ) -> Facts:
         recipe = Recipe.model_validate(
@@ -30,6 +32,8 @@ def make_facts() -> Callable[..., Facts]:
                 "task": task or {"kind": "classification", "labels": ["True", "False"]},
                 "data": {"sources": [{"path": "rows.csv"}], **(data or {})},
                 "train": train or {},
+                "evaluate": evaluate or {},
+                "ship": ship or {},
             }
         )
         facts = Facts(

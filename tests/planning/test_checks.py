@@ -112,10 +112,37 @@ SPEAKS: list[tuple[str, dict[str, Any], str, str]] = [
         "+-10%",
     ),
     (
-        "few_evaluation_rows",
+        "no_test_rows",
         {"given": {"data": stats(train=split(500), calibration=split(99))}},
-        "warning",
-        "nothing can be measured",
+        "error",
+        "no test rows (data.split.test is 0.2)",
+    ),
+    (
+        "no_test_rows",
+        {"data": {"split": {"test": 0}}, "given": {"data": None}},
+        "error",
+        "only `luthier train`",
+    ),
+    (
+        "adapter_without_lora",
+        {"train": {"lora": None}, "ship": {"exporters": ["merged", "adapter"]}},
+        "error",
+        "Set ship.exporters: [merged]",
+    ),
+    (
+        "slice_column",
+        {
+            "evaluate": {"slice_by": "stile"},
+            "given": {"test_columns": frozenset({"style", "input"})},
+        },
+        "error",
+        "'stile'. The evaluation would stop after training. Did you mean 'style'? Columns: input,",
+    ),
+    (
+        "metrics_of_other_tasks",
+        {"evaluate": {"metrics": ["chrf", "rouge_l"]}},
+        "error",
+        "Set evaluate.metrics: null, or some of accuracy, auroc, macro_f1.",
     ),
     (
         "no_validation_rows",
@@ -303,13 +330,22 @@ def test_a_sound_plan_has_no_findings(make_facts: Callable[..., Facts]) -> None:
         ("no_validation_rows",
          {"data": {"sources": [{"path": "v.csv", "split": "validation"}],
                    "split": {"validation": 0}}}),
+        ("no_test_rows",
+         {"data": {"sources": [{"path": "a.csv"}, {"path": "t.csv", "split": "test"}],
+                   "split": {"test": 0}}}),
+        ("adapter_without_lora", {"train": {"lora": None}}),
+        ("slice_column", {"evaluate": {"slice_by": "stile"}}),
+        ("slice_column", {"evaluate": {"slice_by": "style"},
+                          "test_columns": frozenset({"style"})}),
+        ("metrics_of_other_tasks", {"evaluate": {"metrics": ["chrf", "accuracy"]}}),
     ],
 )  # fmt: skip
 def test_check_is_silent(
     make_facts: Callable[..., Facts], name: str, changes: dict[str, Any]
 ) -> None:
-    given = {k: v for k, v in changes.items() if k not in ("train", "task")}
-    rest = {k: v for k, v in changes.items() if k in ("train", "task")}
+    sections = ("train", "task", "evaluate")
+    given = {k: v for k, v in changes.items() if k not in sections}
+    rest = {k: v for k, v in changes.items() if k in sections}
     if isinstance(given.get("data"), dict):
         rest["data"] = given.pop("data")
         given["data"] = None

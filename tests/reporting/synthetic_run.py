@@ -25,6 +25,7 @@ from luthier.artifacts import (
     TokenCounts,
     TrainSummary,
 )
+from luthier.made_with import MadeWith
 from luthier.run import Run
 
 HOSTILE = "<script>document.title='owned'</script>"
@@ -309,6 +310,7 @@ def train(run: Run, sentence: str) -> None:
         stopped_early=False, seconds=1322.4, examples=4074, tokens=477_966, trained_tokens=8148,
         peak_bytes=1_661_000_000, trainable_parameters=4_884_480, total_parameters=139_399_488,
     ).save(run)  # fmt: skip
+    MadeWith.now(run, Plan.load(run)).save(run)
 
 
 def train_events(run: Run, first: int, last: int) -> None:

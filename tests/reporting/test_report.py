@@ -214,6 +214,30 @@ def test_rows_that_do_not_add_up_are_pointed_out(folder: Folder) -> None:
     assert "5 rows are not accounted for" in words(Page(report(run)))
 
 
+def test_blank_lines_are_told_beside_the_rows(folder: Folder) -> None:
+    run = folder.make("data")
+    assert "Blank lines" not in words(Page(report(run)))
+    stats = DataStats.load(run)
+    stats.blank_lines = {"promises.csv": 1203, "other.csv": 1}
+    stats.save(run)
+    assert "Blank lines, which are no rows: 1,204." in words(Page(report(run)))
+
+
+def test_figures_without_an_interval_claim_nothing(folder: Folder) -> None:
+    run = folder.make()
+    found = Evaluation.load(run)
+    for system in found.systems:
+        for name, figure in system.metrics.items():
+            system.metrics[name] = Estimate(value=figure.value)
+        if system.difference is not None:
+            system.difference = Estimate(value=system.difference.value)
+    found.notes = ["No interval for accuracy of tuned."]
+    found.save(run)
+    text = words(Page(report(run)))
+    assert "Not shown to be better than" in text
+    assert "No interval for accuracy of tuned." in text
+
+
 def test_many_labels_show_the_commonest_confusions(folder: Folder) -> None:
     run = folder.make()
     found = Evaluation.load(run)

@@ -13,10 +13,16 @@ import pytest
 import safetensors.torch
 import torch
 import transformers
-from trained_project import Project, finished, luthier, project  # noqa: F401
+from trained_project import (  # noqa: F401
+    Project,
+    another_model,
+    finished,
+    luthier,
+    project,
+)
 
 from luthier import model as models
-from luthier.artifacts import Evaluation, load_examples
+from luthier.artifacts import Estimate, Evaluation, load_examples
 from luthier.chat import Renderer
 from luthier.errors import CheckFailed, LuthierError, RunError
 from luthier.run import Run
@@ -153,6 +159,31 @@ def test_a_run_on_a_run(project: Project) -> None:  # noqa: F811
     assert "from the model of the run `tiny`" in (other / "ship/merged/README.md").read_text()
 
 
+def test_an_export_is_what_was_trained_whatever_the_recipe_says_now(
+    project: Project,  # noqa: F811
+    tiny_model_dir: Path,
+    tmp_path: Path,
+) -> None:
+    run = Run(project.run)
+    exports = [p for p in (project.run / "ship").rglob("*") if p.is_file()]
+    before = {path: path.read_bytes() for path in exports}
+    versions = run.read_json("lock.json")["versions"]["luthier"]
+    project.edit(str(tiny_model_dir), str(another_model(tiny_model_dir, tmp_path / "another")))
+    project.edit("learning_rate: 1e-2", "learning_rate: 7e-2")
+    assert project.do("plan").code == 0
+    lock = run.read_json("lock.json")
+    run.write_json("lock.json", lock | {"versions": {"luthier": "99.9"}})
+    said = project.do("ship", "--force", name="tiny")
+    assert said.code == 0, said.err
+    assert {path: path.read_bytes() for path in exports} == before
+    text = (project.run / "ship/adapter/README.md").read_text()
+    assert "learning rate 0.01" in text and f"by luthier {versions} from" in text
+    project.edit("exporters: [adapter, merged]", "exporters: [merged]")
+    assert project.do("plan").code == 0
+    assert project.do("ship", name="tiny").code == 0
+    assert [p.name for p in (project.run / "ship").iterdir()] == ["merged"], "asked for now"
+
+
 # --- what fails on the way ---------------------------------------------------------------------
 
 
@@ -279,3 +310,9 @@ def test_the_base_of_an_alias_is_no_path(
         assert ("close to the measured ones, and not the same" in text) == warned
     for file in folder.rglob("*"):
         assert file.is_dir() or str(tiny_model_dir).encode() not in file.read_bytes(), file
+
+
+def test_the_card_copes_without_an_interval() -> None:
+    assert card._cell(Estimate(value=1.0)) == "1.000"
+    assert card._cell(Estimate(value=1.0, low=0.5, high=1.0)) == "1.000 [0.500, 1.000]"
+    assert card._cell(None) == ""

@@ -1,7 +1,8 @@
 """Every optimizer under its Hugging Face name trains, and matches its library step by step."""
 
+import functools
 import warnings
-from typing import get_args
+from typing import Any, get_args
 
 import bitsandbytes.optim as bnb
 import pytest
@@ -99,7 +100,14 @@ def test_vectors_are_not_decayed() -> None:
     assert torch.all(vector == 1)
 
 
-@pytest.mark.parametrize(("name", "setting"), [("lr", "learning_rate"), ("weight_decay",) * 2])
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("lr", "learning_rate"),
+        ("weight_decay", "weight_decay"),
+        ("betas", r"adam_beta1 and train\.adam_beta2"),
+    ],
+)
 def test_an_argument_that_is_a_setting_is_refused(name: str, setting: str) -> None:
     train = TrainConfig(optim_args={name: 0.5})
 
@@ -111,4 +119,32 @@ def test_an_unknown_argument_names_the_nearest() -> None:
     train = TrainConfig(optim="sgd", optim_args={"momentun": 0.9})
 
     with pytest.raises(LuthierError, match=r"optim_args.*'momentun'.*Did you mean 'momentum'"):
+        optimizers.build([parameter()], train)
+
+
+def test_a_wrapped_optimizer_still_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrapped(torch.optim.SGD):
+        @functools.wraps(torch.optim.SGD.__init__)
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(torch.optim, "SGD", Wrapped)
+    train = TrainConfig(optim="sgd", optim_args={"momentun": 0.9})
+    with pytest.raises(LuthierError, match=r"'momentun'.*Did you mean 'momentum'"):
+        optimizers.build([parameter()], train)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("adafactor", {"eps": 1e-8}, r"eps is 2 numbers, which optim_args cannot give"),
+        ("sgd", {"momentum": -1}, r"optim_args \(sgd\): Invalid momentum value"),
+        ("sgd", {"betas": 5}, r"unknown argument 'betas'"),
+    ],
+)
+def test_an_argument_of_a_wrong_kind_is_refused(
+    name: str, options: dict[str, float], said: str
+) -> None:
+    train = TrainConfig(optim=name, optim_args=options)
+    with pytest.raises(LuthierError, match=said):
         optimizers.build([parameter()], train)

@@ -99,12 +99,14 @@ def test_the_same_recipe_gives_the_same_bytes(train_run: Train) -> None:
     settings = {"lora": {"r": 4, "lora_dropout": 0.2}, "neftune_noise_alpha": 5, "max_steps": 6}
     first, _ = train_run(train=settings)
     digest, seen = weights(first), losses(first)
+    made_with = (first.path / "train/made_with.json").read_bytes()
     (first.path / "events.jsonl").unlink()
 
     second, _ = train_run(train=settings)
 
     assert weights(second) == digest
     assert losses(second) == seen
+    assert (second.path / "train/made_with.json").read_bytes() == made_with
 
 
 def test_another_seed_gives_other_weights(train_run: Train) -> None:

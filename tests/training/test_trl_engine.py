@@ -42,7 +42,9 @@ def test_a_whole_run_works_as_with_our_own_engine(tmp_path: Path, tiny_model_dir
     assert (summary.steps, summary.epochs, summary.examples) == (5, 1.0, 36)
     files = [path for path in project.run.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix in PICKLES]
-    assert {p.name for p in (project.run / "train").iterdir()} == {"adapter", "summary.json"}
+    assert {p.name for p in (project.run / "train").iterdir()} == {
+        "adapter", "made_with.json", "summary.json"
+    }  # fmt: skip
     assert luthier("predict", project.run, "We will do it.", "--json").code == 0
     assert project.stages("run")["train"] == "unchanged"
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from luthier.evaluation.intervals import all_alike, worth
 from luthier.evaluation.outcome import Answers, Floats, Metric
 
 FITS = ("generation", "chat")
@@ -16,7 +17,10 @@ FITS = ("generation", "chat")
 
 def build() -> Metric:
     """Build the metric."""
-    return Metric("chrf", "higher", _prepare)
+    return Metric(
+        "chrf", "higher", _prepare,
+        alike=lambda outcome, value: all_alike(value, worth(outcome), 0.0, 100.0),
+    )  # fmt: skip
 
 
 def _prepare(outcome: Answers) -> Callable[[Floats], Floats]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from luthier.evaluation.intervals import all_alike, worth
 from luthier.evaluation.outcome import Answers, Floats, Metric
 from luthier.evaluation.text import words
 
@@ -18,7 +19,10 @@ FITS = ("generation", "chat")
 
 def build() -> Metric:
     """Build the metric."""
-    return Metric("rouge_l", "higher", _prepare)
+    return Metric(
+        "rouge_l", "higher", _prepare,
+        alike=lambda outcome, value: all_alike(value, worth(outcome), 0.0, 1.0),
+    )  # fmt: skip
 
 
 def _prepare(outcome: Answers) -> Callable[[Floats], Floats]:

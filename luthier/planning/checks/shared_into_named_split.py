@@ -20,10 +20,10 @@ def check(facts: Facts) -> Finding | None:
     if all(source.split != "auto" for source in data.sources):
         return None
     own = {source.split: source.path or source.hub for source in reversed(data.sources)}
-    both = [split for split in SPLITS if split in own and getattr(data.split, split) > 0]
+    both = [split for split in SPLITS if split in own and getattr(facts.recipe.split, split) > 0]
     if not both:
         return None
-    shares = [f"data.split.{split}: {getattr(data.split, split):g}" for split in both]
+    shares = [f"data.split.{split}: {getattr(facts.recipe.split, split):g}" for split in both]
     return Finding(
         check="shared_into_named_split",
         severity="note",

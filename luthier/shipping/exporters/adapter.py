@@ -9,6 +9,7 @@ from typing import Any
 from luthier import model as models
 from luthier.artifacts import TrainSummary
 from luthier.errors import LuthierError
+from luthier.made_with import base_of
 from luthier.run import Run
 
 LIBRARY = "peft"
@@ -26,9 +27,9 @@ def export(run: Run, folder: Path, runs: Path) -> None:
     folder.mkdir(parents=True)
     for file in sorted((run.path / summary.weights).iterdir()):
         shutil.copyfile(file, folder / file.name)
-    models.save_tokenizer(models.open_tokenizer(run.recipe.model, runs), folder)
+    models.save_tokenizer(models.open_tokenizer(base_of(run, runs), runs), folder)
 
 
 def reload(run: Run, folder: Path, runs: Path) -> Any:
     """Open the base with the exported adapter."""
-    return models.open_model(run.recipe.model, runs=runs, adapter=folder)
+    return models.open_model(base_of(run, runs), runs=runs, adapter=folder)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier import model as models
+from luthier.made_with import base_of
 from luthier.recipe import ModelSection
 from luthier.run import Run
 
@@ -19,7 +20,7 @@ model = AutoModelForCausalLM.from_pretrained("FOLDER")"""
 def export(run: Run, folder: Path, runs: Path) -> None:
     """Merge in fp32, never into quantized weights, and save as safetensors."""
     merged = models.merge(run, runs=runs)
-    models.save_full(merged, models.open_tokenizer(run.recipe.model, runs), folder)
+    models.save_full(merged, models.open_tokenizer(base_of(run, runs), runs), folder)
 
 
 def reload(run: Run, folder: Path, runs: Path) -> Any:

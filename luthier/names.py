@@ -1,0 +1,97 @@
+"""Names in a recipe that stand for files of luthier: told with their lines before anything is run.
+
+They are read off the folders; nothing of a stage is imported, so reading a recipe stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from luthier.errors import Problem, nearest
+from luthier.explain import Lines, Place
+from luthier.registry import Registry
+
+FILTERS = Registry("filter", "luthier.data.filters")
+TEMPLATES = Registry("template", "luthier.data.templates")
+NAMED: dict[Place, Registry] = {
+    ("data", "sources", "*", "format"): Registry("format", "luthier.data.formats"),
+    ("data", "filters", "*", "use"): FILTERS,
+    ("evaluate", "baselines", "*"): Registry("baseline", "luthier.evaluation.baselines"),
+    ("evaluate", "metrics", "*"): Registry("metric", "luthier.evaluation.metrics"),
+    ("ship", "exporters", "*"): Registry("exporter", "luthier.shipping.exporters"),
+}
+"""Where in a recipe a member of which registry is named; `*`: each entry of a list."""
+
+
+def misnamed(tree: Mapping[str, Any], lines: Lines) -> list[Problem]:
+    """Every name of a recipe that stands for nothing.
+
+    Args:
+        tree: the recipe before its shape is checked; what is not a text is left to that check.
+        lines: where its keys stand.
+    """
+    problems = []
+    for path, registry in NAMED.items():
+        known = registry.names()
+        problems += [
+            _unknown(registry.kind, name, known, lines.where(at))
+            for at, name in _texts(tree, path)
+            if name not in known
+        ]
+    return problems + _templates(tree, lines) + _filter_options(tree, lines)
+
+
+def _templates(tree: Mapping[str, Any], lines: Lines) -> list[Problem]:
+    """Templates that are neither packaged nor the path of a file."""
+    known = sorted(path.stem for path in TEMPLATES.folder.glob("*.yaml"))
+    own = " A file of your own is given by its path, ending in .yaml."
+    return [
+        _unknown("template", name, known, lines.where(at), own)
+        for path in (("data", "template"), ("data", "template", "*"))
+        for at, name in _texts(tree, path)
+        if name not in known and not name.endswith((".yaml", ".yml"))
+    ]
+
+
+def _filter_options(tree: Mapping[str, Any], lines: Lines) -> list[Problem]:
+    """Options that a filter's `build` does not take, and those it needs."""
+    problems = []
+    for at, name in _texts(tree, ("data", "filters", "*", "use")):
+        if name not in FILTERS.names():
+            continue
+        given, taken = _found(tree, at[:-1]), FILTERS.options(name)
+        for option in given.keys() - taken.keys() - {"use"}:
+            hint = nearest(option, taken).strip() or f"Known: {', '.join(taken) or 'none'}."
+            said = f"filter '{name}': unknown option '{option}'."
+            problems.append(Problem(lines.where((*at[:-1], option)), said, hint))
+        problems += [
+            Problem(lines.where(at), f"filter '{name}' needs the option '{option}'.")
+            for option, needed in taken.items()
+            if needed and option not in given
+        ]
+    return problems
+
+
+def _unknown(kind: str, name: str, known: Iterable[str], where: str, more: str = "") -> Problem:
+    names = sorted(known)
+    hint = nearest(name, names).strip() or f"Known: {', '.join(names)}."
+    return Problem(where, f"unknown {kind} '{name}'.", hint + more)
+
+
+def _texts(node: Any, path: Place, at: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Texts at a path of the recipe, with their places."""
+    if not path:
+        if isinstance(node, str):
+            yield at, node
+    elif path[0] == "*":
+        for index, inner in enumerate(node if isinstance(node, list) else []):
+            yield from _texts(inner, path[1:], (*at, index))
+    elif isinstance(node, Mapping) and path[0] in node:
+        yield from _texts(node[path[0]], path[1:], (*at, path[0]))
+
+
+def _found(node: Any, path: Place) -> Any:
+    for part in path:
+        node = node[part]
+    return node
