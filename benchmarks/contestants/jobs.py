@@ -105,6 +105,15 @@ JOBS = {
             noisy=True,
         ),
         Job(
+            "f",
+            "the reference recipe with the sentence first: r=64, alpha=8, dropout 0.1, smoothing "
+            "0.1, NEFTune 5, gradient checkpointing, clipping at 2",
+            _IN_BF16,
+            steps=3,
+            targets=_memory(_BF16),
+            noisy=True,
+        ),
+        Job(
             "c",
             "long shared instructions: LoRA r=16",
             _IN_BF16,
@@ -121,6 +130,15 @@ JOBS = {
         ),
     )
 }
+
+_PLAIN = [
+    f"train.per_device_train_batch_size={BATCH}",
+    "train.learning_rate=5e-4",
+    "train.adam_beta2=0.999",
+    "train.lr_scheduler_type=cosine",
+    "train.lora.layers_to_transform=null",
+]
+"""The promises recipe as anybody would write it; its own settings make it learn faster."""
 
 _GENERATION = """\
 name: bench-{key}
@@ -158,17 +176,18 @@ def recipe(key: str, folder: Path, public: Path | None) -> Recipe:
     """The recipe of a job; rows that have to be made are written to the folder."""
     if key == "a":
         said = "luthier:promises.csv, instruction first"
+        return Recipe(RECIPES / "promises.yaml", _PLAIN, said)
+    if key in ("b", "f"):
+        # What peers cannot do alike on a CPU is left out: levers.py measures it.
+        same = ["train.quantization=null", "train.packing=false",
+                "train.gradient_accumulation_steps=1"]  # fmt: skip
+        left_out = "no 4-bit base, packing or accumulation"
+        if key == "b":
+            same.append("data.template=promise_instruction_first")
+        order = "instruction first" if key == "b" else "sentence first, so nothing is shared"
         return Recipe(
-            RECIPES / "promises.yaml", [f"train.per_device_train_batch_size={BATCH}"], said
+            RECIPES / "reference_cpu.yaml", same, f"luthier:promises.csv, {order}; {left_out}"
         )
-    if key == "b":
-        return Recipe(
-            RECIPES / "reference_cpu.yaml",
-            # What peers cannot do alike on a CPU is left out: levers.py measures it.
-            ["train.quantization=null", "train.packing=false",
-             "train.gradient_accumulation_steps=1"],
-            "luthier:promises.csv, sentence first; no 4-bit base, packing or accumulation",
-        )  # fmt: skip
     from contestants.rows import long_instructions, mixed_lengths
 
     rows, said = (long_instructions if key == "c" else mixed_lengths)(public)
