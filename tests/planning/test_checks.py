@@ -30,6 +30,12 @@ SPEAKS: list[tuple[str, dict[str, Any], str, str]] = [
         "error",
         "the task is text",
     ),
+    (
+        "half_products_on_cpu",
+        {"train": {"quantization": {"load_in_4bit": True, "bnb_4bit_compute_dtype": "float16"}}},
+        "warning",
+        "float16 on cpu",
+    ),
     ("packing", {"train": {"packing": True}}, "note", "keeps them apart"),
     (
         "packing",
