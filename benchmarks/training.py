@@ -5,8 +5,9 @@
     python benchmarks/training.py --quality           time to quality on (a) and (d); hours
 
 Jobs: (a) promises, plain LoRA; (b) the whole reference recipe; (c) long shared instructions; (d)
-free generation of mixed lengths; (e) the same four on a GPU, where there is one. Results go to
-benchmarks/results/training.json and training.md; jobs that are not measured keep what they have.
+free generation of mixed lengths; (e) all of them on a GPU, where there is one; (f) as (b), with the
+sentence first. Results go to benchmarks/results/training.json and training.md; jobs that are not
+measured keep what they have.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("jobs", nargs="*", metavar="a b c d e", help="default: all")
+    parser.add_argument("jobs", nargs="*", metavar="a b c d e f", help="default: all")
     parser.add_argument("--steps", type=int, help="measured steps (by default few)")
     parser.add_argument("--repeats", type=int, default=2, help="rounds (2)")
     parser.add_argument("--quality", action="store_true", help="time to quality instead of rates")

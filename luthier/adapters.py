@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from luthier.atomic import atomic_write
 from luthier.errors import ModelError, nearest
 from luthier.locate import first_line, hushed
-from luthier.run import atomic_write
 from luthier.training.config import LoraSection
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from luthier.atomic import atomic_write
 from luthier.errors import RunError
 from luthier.evaluation.config import EvaluateConfig
 from luthier.example import Example, Message, Origin, Split
-from luthier.run import Run, Stage, atomic_write
+from luthier.run import Run, Stage
 
 
 class Artifact(BaseModel):

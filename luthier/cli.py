@@ -424,7 +424,7 @@ def schema(
 ) -> Result:
     """Write the JSON schema of recipes, for editors."""
     from luthier import recipe
-    from luthier.run import atomic_write
+    from luthier.atomic import atomic_write
 
     found = recipe.schema()
     text = json.dumps(found, indent=2)

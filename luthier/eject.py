@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from luthier import schedules, sft
 from luthier.artifacts import Plan, load_examples
+from luthier.atomic import atomic_write
 from luthier.errors import LuthierError, ModelError
 from luthier.example import Example, Split
 from luthier.recipe import Recipe
-from luthier.run import RUNS, Run, atomic_write
+from luthier.run import RUNS, Run
 from luthier.sft import Argument
 from luthier.training.config import TrainConfig
 

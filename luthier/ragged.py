@@ -201,12 +201,12 @@ def _plain_attention(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: flo
 
     With torch's public operations, on any device: the prefix stands in front of every row.
     """
-    fewer = q.shape[1] // k.shape[1]
+    repeats = q.shape[1] // k.shape[1]
     masked = any(group.prefix for group in layout.groups)
-    if fewer > 1 and (masked or q.dtype == torch.float32):
+    if repeats > 1 and (masked or q.dtype == torch.float32):
         # torch's fused kernels for fp32, or with a mask, want as many keys as queries; without
         # them it would hold the scores of all pairs of tokens.
-        k, v = k.repeat_interleave(fewer, dim=1), v.repeat_interleave(fewer, dim=1)
+        k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
     options: dict[str, Any] = {"scale": scale, "enable_gqa": q.shape[1] != k.shape[1]}
     parts = []
     for group in layout.groups:

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from luthier.as_written import json_text
+from luthier.atomic import atomic_write
 from luthier.console import progress, say
 from luthier.errors import DataError, RunError
-from luthier.run import atomic_write
 
 CHUNK = 256
 """Rows made at a time: what is held in memory, and lost at most when killed."""

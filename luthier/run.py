@@ -17,7 +17,6 @@ renamed).
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -34,6 +33,7 @@ from typing import IO, Any, Literal
 
 from pydantic import ValidationError
 
+from luthier.atomic import atomic_write, explained
 from luthier.errors import RunError, nearest
 from luthier.recipe import Loaded, Recipe
 
@@ -47,8 +47,6 @@ KEPT: tuple[Stage, ...] = ("data",)
 the dataset that a trained run is measured on."""
 TOLD: dict[Stage, tuple[str, ...]] = {"data": ("rejects.jsonl",)}
 """What a failed attempt leaves for people to read, in place of the last outcome's."""
-STAGED = ".part"
-"""How the names of unfinished files end."""
 _OF_STEPS = (
     "step", "validation", "checkpoint", "nonfinite", "overflow", "left_out", "memory",
 )  # fmt: skip
@@ -89,7 +87,7 @@ class Run:
             RunError: another process works in it, or it cannot be written.
         """
         run = cls.of(loaded, runs)
-        with _explained(run.path):
+        with explained(run.path):
             run.path.mkdir(parents=True, exist_ok=True)
         asked = {
             "file": str(loaded.path),
@@ -151,7 +149,7 @@ class Run:
     def folder(self, stage: Stage) -> Path:
         """The stage's folder (made if it is not there)."""
         path = self.path / stage
-        with _explained(path):
+        with explained(path):
             path.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -204,7 +202,7 @@ class Run:
             shutil.rmtree(aside, ignore_errors=True)
         started = time.time()
         try:
-            with _explained(folder):
+            with explained(folder):
                 if former and not aside.exists():
                     os.replace(folder, aside)
                     folder.mkdir()
@@ -213,7 +211,7 @@ class Run:
                         real_folder = child.is_dir() and not child.is_symlink()
                         shutil.rmtree(child) if real_folder else child.unlink()
             self.event("stage_started", stage=stage)
-            with _explained(folder, every=False):
+            with explained(folder, every=False):
                 yield folder
             manifest[stage] = {
                 "fingerprint": fingerprint,
@@ -340,7 +338,7 @@ class Run:
         """Append one line to events.jsonl."""
         line = json.dumps(_finite({"event": event, "time": round(time.time(), 3), **fields}))
         path = self.path / "events.jsonl"
-        with _explained(path), open(path, "a+b") as file:
+        with explained(path), open(path, "a+b") as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":  # a kill tore the line before; it must not take this one
@@ -383,10 +381,10 @@ class RunLock:
     def __enter__(self) -> RunLock:
         import fcntl
 
-        with _explained(self.path):
+        with explained(self.path):
             self._file = open(self.path, "a+", encoding="utf-8")
         try:
-            with _explained(self.path):
+            with explained(self.path):
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except RunError:
             self._file.close()
@@ -399,7 +397,7 @@ class RunLock:
                 f"{self.path.parent} is in use by {owner}. Wait for it, or stop it."
             ) from None
         try:
-            with _explained(self.path):
+            with explained(self.path):
                 self._file.seek(0)
                 self._file.truncate()
                 self._file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -418,72 +416,6 @@ class RunLock:
     ) -> None:
         assert self._file is not None
         self._file.close()
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that appears under its name whole or not at all.
-
-    Raises:
-        RunError: the disk is full or the folder cannot be written; nothing is left behind.
-    """
-    staged = path.with_name(f".{path.name}.{os.getpid()}{STAGED}")
-    with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(staged, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(staged, path)
-            _make_durable(path.parent)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
-
-
-def _make_durable(folder: Path) -> None:
-    """Put a folder's list of names onto the disk: a rename outlives a power cut only then."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-_REASONS = {
-    errno.ENOSPC: "the disk is full. Free some space and repeat the command",
-    errno.EDQUOT: "the disk quota is used up. Free some space and repeat the command",
-    errno.EFBIG: "the file would exceed the size limit of this process or filesystem",
-    errno.EACCES: "permission denied. Choose another folder with --runs",
-    errno.EPERM: "permission denied. Choose another folder with --runs",
-    errno.EROFS: "the filesystem is read-only. Choose another folder with --runs",
-    errno.EEXIST: "there is a file where a folder should be. Choose another folder with --runs",
-    errno.ENOTDIR: "there is a file where a folder should be. Choose another folder with --runs",
-}
-_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
-
-
-@contextlib.contextmanager
-def _explained(path: Path, *, every: bool = True) -> Iterator[None]:
-    """Turn what an operating system says about writing into something a person can act on.
-
-    Args:
-        path: what is written.
-        every: explain errors of any kind; off, those of the machine only, which no mistake in
-            the program can cause.
-    """
-    try:
-        yield
-    except BlockingIOError:
-        raise  # a lock that another process holds
-    except OSError as error:
-        if not every and error.errno not in _OF_THE_MACHINE:
-            raise
-        reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-        staged = str(error.filename or "").endswith(STAGED)
-        name = path if staged or not error.filename else error.filename
-        raise RunError(f"{name}: {reason}.") from error
 
 
 def list_runs(runs: Path = RUNS) -> list[Run]:

@@ -30,6 +30,17 @@ CORPUS = [
 ]
 
 
+SHAPE: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+}
+"""Of the tiny models."""
+
+
 @pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a 2-layer random Llama (100 k parameters) and a BPE tokenizer trained here."""
@@ -59,14 +70,9 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     config = LlamaConfig(
+        **SHAPE,
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         max_position_embeddings=512,
-        tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -81,24 +87,14 @@ def sliding_model_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFac
     import shutil
 
     import torch
-    from transformers import MistralConfig, MistralForCausalLM
+    from transformers import AutoConfig, MistralConfig, MistralForCausalLM
 
     folder = tmp_path_factory.mktemp("sliding") / "model"
     shutil.copytree(tiny_model_dir, folder)
     torch.manual_seed(0)
-    config = MistralConfig(
-        vocab_size=420,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=6,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
+    plain = AutoConfig.from_pretrained(tiny_model_dir)
+    tokens = {name: getattr(plain, name) for name in ("vocab_size", "bos_token_id", "eos_token_id")}
+    config = MistralConfig(**SHAPE, **tokens, pad_token_id=plain.pad_token_id, sliding_window=6)
     MistralForCausalLM(config).save_pretrained(folder)
     return folder
 

@@ -16,8 +16,9 @@ import pytest
 
 from luthier import recipe as recipes
 from luthier import run as runs
+from luthier.atomic import atomic_write
 from luthier.errors import RunError
-from luthier.run import Run, atomic_write, file_digest, fingerprint, list_runs
+from luthier.run import Run, file_digest, fingerprint, list_runs
 
 RECIPE = """\
 name: demo
@@ -489,7 +490,7 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
         """
 import sys
 from pathlib import Path
-from luthier.run import atomic_write
+from luthier.atomic import atomic_write
 with atomic_write(Path(sys.argv[1])) as file:
     file.write(b"new")
     file.flush()
@@ -508,7 +509,8 @@ FILL = """
 import resource, sys
 from pathlib import Path
 from luthier.errors import RunError
-from luthier.run import Run, atomic_write
+from luthier.atomic import atomic_write
+from luthier.run import Run
 run = Run(Path(sys.argv[1]))
 if len(sys.argv) > 2:
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from luthier.artifacts import DataStats, save_examples
 from luthier.as_written import json_text
+from luthier.atomic import atomic_write
 from luthier.chat import Renderer
 from luthier.console import blank_lines_skipped, progress, say
 from luthier.data import sources
@@ -29,7 +30,7 @@ from luthier.example import Example, content_id
 from luthier.made_with import MadeWith, base_of
 from luthier.recipe import Recipe
 from luthier.registry import Registry
-from luthier.run import RUNS, Run, atomic_write
+from luthier.run import RUNS, Run
 
 FILTERS = Registry("filter", "luthier.data.filters")
 FORMATS = Registry("format", "luthier.data.formats")

@@ -18,6 +18,7 @@ import transformers
 
 from luthier import model as models
 from luthier.artifacts import TrainSummary, load_examples
+from luthier.atomic import STAGED
 from luthier.chat import Renderer
 from luthier.console import say, size
 from luthier.errors import CheckFailed
@@ -25,7 +26,7 @@ from luthier.example import Example
 from luthier.made_with import MadeWith, base_of, recipe_of
 from luthier.recipe import ModelSection
 from luthier.registry import Registry
-from luthier.run import RUNS, STAGED, Run
+from luthier.run import RUNS, Run
 from luthier.shipping.card import model_card
 
 EXPORTERS = Registry("exporter", "luthier.shipping.exporters")

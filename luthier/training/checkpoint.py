@@ -28,10 +28,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from luthier.atomic import make_durable
 from luthier.console import say, size
 from luthier.errors import RunError
 from luthier.run import file_digest
-from luthier.training.durable import byte_size, make_durable, write, write_tensors
+from luthier.training.durable import byte_size, write, write_tensors
 
 FILES = ("weights.safetensors", "optimizer.safetensors", "state.json")
 SLACK = 2**16

@@ -59,15 +59,6 @@ def byte_size(tensors: Mapping[str, Tensor]) -> int:
     return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
-def make_durable(path: Path) -> None:
-    """Put a file, or a folder's list of names, onto the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class _Hashed:
     """A file that is being written, and the hash and size of what it was given."""
 

@@ -16,6 +16,7 @@ import torch
 
 from luthier import model as models
 from luthier.artifacts import Plan, TrainSummary, load_examples
+from luthier.atomic import make_durable
 from luthier.chat import Renderer
 from luthier.console import progress, say
 from luthier.example import Example
@@ -23,7 +24,6 @@ from luthier.made_with import MadeWith, base_files
 from luthier.run import RUNS, Run
 from luthier.training import batches, parallel
 from luthier.training.config import TrainConfig
-from luthier.training.durable import make_durable
 from luthier.training.host_memory import peak_bytes
 from luthier.training.parallel import Team
 from luthier.training.smoothing import ClassSmoothing
