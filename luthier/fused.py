@@ -9,6 +9,7 @@ backward pass; all others stay as they are.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,6 +64,7 @@ def fuse(model: nn.Module) -> None:
             module.__class__ = _short_mlp(type(module))
 
 
+@cache  # one class for all layers
 def _short_norm(kind: Any) -> Any:
     class Short(kind):  # type: ignore[misc]
         def forward(self, hidden_states: Tensor) -> Tensor:
@@ -75,6 +77,7 @@ def _short_norm(kind: Any) -> Any:
     return _named_as(Short, kind)
 
 
+@cache
 def _short_mlp(kind: Any) -> Any:
     class Short(kind):  # type: ignore[misc]
         def forward(self, x: Tensor) -> Tensor:

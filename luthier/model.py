@@ -33,7 +33,12 @@ from luthier.locate import (
     name_for_others,
 )
 from luthier.made_with import MadeWith, base_of
-from luthier.products import FrozenConv1D, FrozenLinear, add_adapters_in_place
+from luthier.products import (
+    FrozenConv1D,
+    FrozenLinear,
+    add_adapters_in_place,
+    round_frozen_weights,
+)
 from luthier.recipe import ModelSection
 from luthier.run import RUNS, Run
 from luthier.tokenizer import open_tokenizer
@@ -80,8 +85,8 @@ def open_model(
     Args:
         section: which model.
         runs: where `run:NAME` is looked up.
-        precision: `frozen_bf16` computes products with frozen decoder weights in bfloat16; with
-            all others the weights are fp32 (see `autocast`).
+        precision: `frozen_bf16` computes products with frozen decoder weights in bfloat16, once
+            an adapter is on top; with all others the weights are fp32 (see `autocast`).
         quantization: a frozen base in 8 or 4 bits.
         attn_implementation: as in transformers.
         adapter: folder of a saved adapter to put on top.
@@ -110,6 +115,8 @@ def open_model(
         model = adapters.load(model, adapter, trainable=trainable)
         if precision in ("float32", "frozen_bf16"):
             add_adapters_in_place(model)
+        if precision == "frozen_bf16":
+            round_frozen_weights(model)
     return model.eval()
 
 
@@ -144,6 +151,8 @@ def trained_model(run: Run, *, runs: Path | None = None, base: bool = False) -> 
         else:
             section = ModelSection(name=str(weights.resolve()))
     model = open_model(section, **options)
+    if options["precision"] == "frozen_bf16":
+        round_frozen_weights(model)
     if torch.accelerator.is_available() and recipe.train.quantization is None:
         model = model.to(torch.accelerator.current_accelerator())
     return model, tokenizer
@@ -335,6 +344,8 @@ def attach_adapter(model: Any, lora: LoraSection, precision: Precision = "float3
     adapted = adapters.attach(model, lora)
     if precision in ("float32", "frozen_bf16"):
         add_adapters_in_place(adapted)
+    if precision == "frozen_bf16":
+        round_frozen_weights(adapted)
     return adapted
 
 

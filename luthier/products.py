@@ -28,44 +28,42 @@ class _FrozenProduct(torch.autograd.Function):
         return (grads[0].to(weight.dtype) @ weight).to(grads[0].dtype), None
 
 
-class _Rounded(nn.Module):
-    """A layer whose frozen weight is rounded to bf16 when it is first used or moved to a device.
-
-    Not before: adapters that start from the weights (PiSSA, DoRA) are to see them in fp32.
-    """
-
-    weight: nn.Parameter
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        if not self.weight.requires_grad:
-            self._round()
-        return super()._apply(fn, recurse)
-
-    def _round(self) -> None:
-        if self.weight.dtype != torch.bfloat16:
-            self.weight.data = self.weight.data.to(torch.bfloat16)
-
-
-class FrozenLinear(_Rounded, nn.Linear):
-    """A linear layer that computes in bf16 while its weight is frozen."""
+class FrozenLinear(nn.Linear):
+    """A linear layer that computes in the dtype of its weight while that is frozen."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.requires_grad:
             return super().forward(x)
-        self._round()
         product: Tensor = _FrozenProduct.apply(x, self.weight)
         return product if self.bias is None else product + self.bias
 
 
-class FrozenConv1D(_Rounded, Conv1D):
+class FrozenConv1D(Conv1D):
     """The same for GPT-2's linear layers, whose weight is (in, out)."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.requires_grad:
             return super().forward(x)
-        self._round()
         product: Tensor = _FrozenProduct.apply(x, self.weight.t())
         return product + self.bias
+
+
+def round_frozen_weights(model: nn.Module) -> None:
+    """Let frozen products be computed in bf16 from here on, and let go of the weights' file.
+
+    Not before adapters are attached: those that start from the weights (PiSSA, DoRA) are to see
+    them in fp32. Weights that were loaded on a CPU lie in a mapped file, which stays resident as a
+    whole while one tensor of it is in use: what is not rounded is copied out of it.
+    """
+    for name, module in model.named_modules():
+        if ".modules_to_save." in name:  # trained, though they may be frozen now
+            continue
+        if isinstance(module, (FrozenLinear, FrozenConv1D)) and not module.weight.requires_grad:
+            module.weight.data = module.weight.data.to(torch.bfloat16)
+    for tensor in (*model.parameters(), *model.buffers()):
+        loaded = tensor.device.type == "cpu" and tensor.dtype != torch.bfloat16
+        if loaded and not tensor.requires_grad:
+            tensor.data = tensor.data.clone()
 
 
 class _AdaptedProduct(torch.autograd.Function):
@@ -168,9 +166,7 @@ def add_adapters_in_place(model: Any) -> None:
             )
             if not plain:
                 return super().forward(x, *args, **kwargs)
-            if isinstance(base, FrozenLinear):
-                base._round()
-            elif base.weight.dtype != x.dtype:
+            if type(base) is nn.Linear and base.weight.dtype != x.dtype:
                 return super().forward(x, *args, **kwargs)
             scale, dropped = self.scaling[name], None
             dropout = self.lora_dropout[name]

@@ -24,6 +24,7 @@ from luthier import model as models
 from luthier.artifacts import Plan, TrainSummary
 from luthier.errors import ModelError, RunError
 from luthier.made_with import MadeWith
+from luthier.products import round_frozen_weights
 from luthier.recipe import ModelSection
 from luthier.run import Run
 from luthier.tokenizer import _choose_pad_token
@@ -455,6 +456,7 @@ def test_the_bf16_product_is_the_one_it_says(section: ModelSection) -> None:
     model = torch.nn.Sequential(layer)
     model.get_output_embeddings = lambda: None  # type: ignore[assignment]
     models._compute_frozen_products_in_bf16(model)
+    round_frozen_weights(model)
     x = torch.randn(5, 16, requires_grad=True)
     out = model(x)
     expected = (x.bfloat16() @ weight.bfloat16().T).float() + bias
@@ -513,12 +515,34 @@ def test_what_is_trained_is_not_rounded(section: ModelSection) -> None:
     assert down.weight.dtype == torch.float32 and down.weight.grad is not None
 
 
-def test_weights_are_rounded_before_they_move(section: ModelSection) -> None:
+def test_weights_are_rounded_when_the_adapter_has_seen_them(section: ModelSection) -> None:
     model = models.open_model(section, precision="frozen_bf16")
     layer = model.model.layers[0].self_attn.q_proj
-    assert layer.weight.dtype == torch.float32  # so that an adapter can still start from them
-    model.to("meta")
-    assert layer.weight.dtype == torch.bfloat16
+    assert layer.weight.dtype == torch.float32
+    adapted = models.attach_adapter(model, LoraSection(r=4), "frozen_bf16")
+    assert adapted.get_base_model().model.layers[0].self_attn.q_proj.weight.dtype == torch.bfloat16
+
+
+OPENING = """
+import sys
+from luthier import model as models
+from luthier.recipe import ModelSection
+from luthier.training.config import LoraSection
+
+def mapped():
+    return any("model.safetensors" in line for line in open("/proc/self/maps"))
+
+model = models.open_model(ModelSection(name=sys.argv[1]), precision="frozen_bf16", trainable=True)
+assert mapped(), "opened"
+model = models.attach_adapter(model, LoraSection(r=4), "frozen_bf16")
+assert not mapped(), "adapted"
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux tells what is mapped")
+def test_the_weights_file_is_let_go_of(section: ModelSection) -> None:
+    """A mapped file counts as resident memory: as much again as the weights."""
+    subprocess.run([sys.executable, "-c", OPENING, section.name], check=True)
 
 
 @pytest.mark.parametrize("precision", ["float32", "frozen_bf16", "bf16_autocast", "fp16_autocast"])

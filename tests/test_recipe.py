@@ -73,7 +73,7 @@ def test_a_recipe_is_read_and_the_rest_is_default(file: Path) -> None:
     assert recipe.data.sources[1].path == "more.csv" and recipe.data.sources[1].input == "input"
     assert recipe.data.filters[1].options == {"max_tokens": 256}
     # defaults
-    assert recipe.seed == 42 and recipe.train.optim == "adamw_torch"
+    assert recipe.seed == 42 and recipe.train.optim == "adamw_torch_fused"
     assert recipe.train.bf16 is None and recipe.train.quantization is None
     assert recipe.evaluate.baselines is None and recipe.exporters == ["adapter"]
     assert (loaded.path, loaded.text, loaded.notes) == (file, RECIPE, [])

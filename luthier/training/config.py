@@ -199,8 +199,8 @@ class TrainConfig(Section):
     """null: the base in full precision."""
 
     # How far and how fast
-    optim: Optimizer = "adamw_torch"
-    """Optimizer, under its Hugging Face name."""
+    optim: Optimizer = "adamw_torch_fused"
+    """Optimizer, under its Hugging Face name; the default is Hugging Face's."""
     learning_rate: float = Field(default=1e-4, gt=0)
     """Peak of the schedule."""
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)

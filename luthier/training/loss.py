@@ -64,13 +64,13 @@ def _chunk_loss(
     logits = models.logits(model, hidden).float()
     if not soft:
         return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=label_smoothing)
+    spread = [i for i, _, _ in soft]
     hard = torch.ones(len(targets), dtype=torch.bool, device=targets.device)
-    hard[[i for i, _, _ in soft]] = False
+    hard[spread] = False
     total = F.cross_entropy(
         logits[hard], targets[hard], reduction="sum", label_smoothing=label_smoothing
     )
-    log_p = logits.log_softmax(-1)
-    for index, ids, probabilities in soft:
-        wanted = torch.tensor(probabilities, device=logits.device)
-        total = total - (log_p[index, ids] * wanted).sum()
-    return total
+    rows = [row for row, (_, ids, _) in enumerate(soft) for _ in ids]
+    wanted = [p for _, _, probabilities in soft for p in probabilities]
+    log_p = logits[spread].log_softmax(-1)[rows, [v for _, ids, _ in soft for v in ids]]
+    return total - log_p @ torch.tensor(wanted, device=logits.device)

@@ -80,8 +80,10 @@ def _require_arguments(make: Any, train: TrainConfig) -> None:
 def _recipe_for(train: TrainConfig) -> tuple[Any, dict[str, Any]]:
     adam = {"betas": (train.adam_beta1, train.adam_beta2), "eps": train.adam_epsilon}
     match train.optim:
-        case "adamw_torch" | "adamw_torch_fused":
-            return torch.optim.AdamW, {**adam, "fused": train.optim == "adamw_torch_fused"}
+        case "adamw_torch":
+            return torch.optim.AdamW, adam
+        case "adamw_torch_fused":
+            return torch.optim.AdamW, {**adam, "fused": True}
         case "sgd":
             return torch.optim.SGD, {}
         case "rmsprop":

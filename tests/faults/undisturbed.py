@@ -70,6 +70,7 @@ def train_undisturbed(attempts: Attempts, folder: Path, model: Path, settings: s
     (old,) = (line for line in project.recipe.read_text().splitlines() if line.startswith("train:"))
     project.edit(old, settings)
     project.edit("promise_instruction_first", "plain")  # shorter
+    project.edit("exporters: [adapter, merged]", "exporters: [merged]")  # also of full weights
     args = ("train", project.recipe, "--runs")
     planned, first, kept = (project.path / name for name in ("planned", "first", "kept"))
     succeeded(attempts.learn("plan", project.recipe, "--runs", planned))

@@ -323,7 +323,7 @@ def test_parts_add_up_and_follow_the_recipe(config: Any) -> None:
     # On a GPU torch's AdamW takes as much again as there are parameters while it steps.
     full = memory.estimate(
         config,
-        train_of(lora=None),
+        train_of(lora=None, optim="adamw_torch"),
         EndToEnd(((0, (2,)),), trained=1),
         precision="float32",
         device="cuda",
