@@ -29,6 +29,7 @@ from luthier.example import Message
 from luthier.hardware import choose_precision, describe
 from luthier.model import open_model, open_tokenizer
 from luthier.packaged import NAME
+from luthier.products import round_frozen_weights
 from luthier.recipe import ModelSection
 from luthier.scoring import label_scores
 from luthier.training.config import TrainConfig
@@ -72,6 +73,8 @@ def main() -> None:
     section = ModelSection(name=NAME)
     precision, _ = choose_precision(TrainConfig(), describe())
     model = open_model(section, precision=precision)
+    if precision == "frozen_bf16":
+        round_frozen_weights(model)
     renderer = Renderer(open_tokenizer(section))
     found: list[Found] = []
     for task in _tasks():

@@ -39,6 +39,7 @@ from luthier.console import say
 GPU_STEPS = 20
 """Measured by default on a GPU, where a step is short."""
 SEEDS = (42, 43, 44)
+RACING = (LUTHIER_BF16, LUTHIER_FP32, TRL_BF16, TRL_FP32)
 
 
 def main() -> None:
@@ -110,7 +111,7 @@ def _race(
 ) -> None:
     """Time to quality; every finished run is kept at once, since all of them take hours."""
     job = JOBS[key]
-    asked = recipe(key, place.folder, options.public_data)
+    asked = recipe(key, place.folder, options.public_data, quality=True)
     steps = options.steps or job.quality_steps
     heading = {"title": job.title, "data": asked.data, "steps": steps}
     quality = found.setdefault("quality", {}).get(key, {})
@@ -118,8 +119,9 @@ def _race(
         quality = {**heading, "seeds": {}}
     quality["circumstances"] = results.circumstances(place.setting.threads)
     found["quality"][key] = quality
-    runners = [LUTHIER_BF16, LUTHIER_FP32, TRL_BF16, TRL_FP32]
-    taking = [c for c in runners if c.trainer in (*place.interpreters, "luthier")]
+    here = [c for c in RACING if c.trainer in (*place.interpreters, "luthier")]
+    # luthier goes first: the others are given the batches it trained on.
+    taking = [c for c in here if c is LUTHIER_BF16 or c.key in options.racing]
     for seed in options.seeds:
         seen = quality["seeds"].setdefault(str(seed), {})
 
@@ -189,6 +191,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=2, help="rounds (2)")
     parser.add_argument("--quality", action="store_true", help="time to quality instead of rates")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="with --quality")
+    racing = [contestant.key for contestant in RACING]
+    parser.add_argument(
+        "--racing", nargs="+", choices=racing, default=racing, help="with --quality; default: all"
+    )
     parser.add_argument("--only", nargs="+", choices=("luthier", "trl", "llamafactory"))
     parser.add_argument("--public-data", type=Path, help="folder with lima/, natural_instructions/")
     parser.add_argument(

@@ -59,9 +59,9 @@ def fuse(model: nn.Module) -> None:
     """Let frozen RMS norms and gated MLPs of a model compute as above while x is of their dtype."""
     for module in model.modules():
         if _is_rms_norm(module):
-            module.__class__ = _short_norm(type(module))
+            module.__class__ = _short_norm(type(module))  # type: ignore[arg-type]
         elif _is_gated_mlp(module):
-            module.__class__ = _short_mlp(type(module))
+            module.__class__ = _short_mlp(type(module))  # type: ignore[arg-type]
 
 
 @cache  # one class for all layers

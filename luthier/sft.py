@@ -87,6 +87,8 @@ def arguments(
         found.append(Argument("warmup_steps", train.warmup_steps, "train.warmup_steps"))
     else:  # transformers 5 reads a fraction as a share of the steps
         found.append(Argument("warmup_steps", train.warmup_ratio, "train.warmup_ratio"))
+    if train.use_liger_kernel:
+        found.append(Argument("use_liger_kernel", True, "train.use_liger_kernel"))
     checkpointing = (_checkpointing_name(), train.gradient_checkpointing)
     found.append(Argument(*checkpointing, "train.gradient_checkpointing"))
     found.append(Argument("use_cpu", device == "cpu", "the device of the plan"))

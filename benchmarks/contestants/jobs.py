@@ -93,7 +93,7 @@ JOBS = {
             targets=_speed(3, _FP32, _BF16)
             + _speed(2, (LUTHIER_BF16, LLAMAFACTORY))
             + _memory(_FP32, _BF16),
-            quality_steps=160,
+            quality_steps=120,
         ),
         Job(
             "b",
@@ -126,13 +126,14 @@ JOBS = {
             _IN_BF16,
             steps=4,
             targets=_speed(1.3, _BF16),
-            quality_steps=60,
+            quality_steps=30,
         ),
     )
 }
 
+_SAME = [f"train.per_device_train_batch_size={BATCH}", "train.optim=adamw_torch_fused"]
 _PLAIN = [
-    f"train.per_device_train_batch_size={BATCH}",
+    *_SAME,
     "train.learning_rate=5e-4",
     "train.adam_beta2=0.999",
     "train.lr_scheduler_type=cosine",
@@ -172,11 +173,20 @@ class Recipe:
     """What the rows are, for the reader of the results."""
 
 
-def recipe(key: str, folder: Path, public: Path | None) -> Recipe:
-    """The recipe of a job; rows that have to be made are written to the folder."""
+def recipe(key: str, folder: Path, public: Path | None, *, quality: bool = False) -> Recipe:
+    """The recipe of a job; rows that have to be made are written to the folder.
+
+    Args:
+        key: of the job.
+        folder: for rows.
+        public: folder of the public sets.
+        quality: it is trained to the end, so with the settings that were chosen to learn well.
+    """
     if key == "a":
         said = "luthier:promises.csv, instruction first"
-        return Recipe(RECIPES / "promises.yaml", _PLAIN, said)
+        if quality:
+            said += "; learning rate, schedule and adapted layers as in recipes/promises.yaml"
+        return Recipe(RECIPES / "promises.yaml", _SAME if quality else _PLAIN, said)
     if key in ("b", "f"):
         # What peers cannot do alike on a CPU is left out: levers.py measures it.
         same = ["train.quantization=null", "train.packing=false",

@@ -1,7 +1,8 @@
 """luthier, as its users run it: a recipe is trained, and what happened is read from its events.
 
 The job: {"recipe": file, "overrides": [...], "runs": folder, "last": "plan" | "train"} and
-optionally "replay" (write the batches it trained on to this file) and "auroc": true.
+optionally "replay" (write the batches it trained on to this file), "auroc": true and "compile":
+true (the decoder's layers, with torch.compile).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from contestants.protocol import Lines, gpu_peak_bytes, read_job, versions
-from luthier import recipe, schedules
+from luthier import model as models
+from luthier import recipe, schedules, sft
 from luthier.artifacts import Plan, TrainSummary, load_examples
 from luthier.chat import Renderer
 from luthier.locate import locate
@@ -33,6 +35,8 @@ def main() -> None:
         _record_batches(trained)
     if job.get("auroc"):
         _record_scores(scores)
+    if job.get("compile"):
+        _compile_layers()
     run, _ = bring_up_to(loaded, job["last"], runs=runs, force=job["last"] == "train")
     out.write("start", versions=versions(), precision=Plan.load(run).precision)
     if job["last"] == "train":
@@ -52,6 +56,17 @@ def _record_batches(trained: list[Any]) -> None:
         return step(self, group)
 
     Trainer.step = recording  # type: ignore[method-assign]
+
+
+def _compile_layers() -> None:
+    prepare = Trainer.__init__
+
+    def preparing(self: Trainer, *arguments: Any, **options: Any) -> None:
+        prepare(self, *arguments, **options)
+        for layer in models.decoder(self.model).layers:
+            layer.compile(dynamic=True)
+
+    Trainer.__init__ = preparing  # type: ignore[method-assign]
 
 
 def _record_scores(scores: list[Any]) -> None:
@@ -105,11 +120,16 @@ def _write_replay(run: Run, loaded: Loaded, runs: Path, trained: list[Any], path
     renderer = Renderer(open_tokenizer(section, runs), train.train_on)
     rendered = [renderer.render(e) for e in load_examples(run, "validation")]
     watched = [{"ids": r.input_ids, "trained": [int(t) for t in r.trained]} for r in rendered]
+    told = sft.arguments(
+        train, precision="float32", device="cpu", seed=loaded.recipe.seed, total_steps=len(trained)
+    )
+    given = {argument.name: argument.value for argument in told}
     replay = {
         "model": str(locate(section, runs, "weights")),
         "pad_id": renderer.pad_id,
         "seed": loaded.recipe.seed,
         "train": train.model_dump(mode="json"),
+        "lr_scheduler_kwargs": given.get("lr_scheduler_kwargs", {}),
         "warmup_steps": schedules.warmup_steps(train, len(trained)),
         "batches": trained,
         "validation": watched,

@@ -105,7 +105,10 @@ def _settings(job: dict[str, Any], replay: dict[str, Any], steps: int) -> SFTCon
         per_device_train_batch_size=len(replay["batches"][0]),
         max_steps=steps,
         learning_rate=train["learning_rate"],
+        adam_beta1=train["adam_beta1"],
+        adam_beta2=train["adam_beta2"],
         lr_scheduler_type=train["lr_scheduler_type"],
+        lr_scheduler_kwargs=replay["lr_scheduler_kwargs"],
         warmup_steps=replay["warmup_steps"],
         optim="adamw_torch_fused" if plain else train["optim"],
         weight_decay=train["weight_decay"],
@@ -138,6 +141,7 @@ def _adapter(lora: dict[str, Any]) -> LoraConfig:
         lora_alpha=lora["lora_alpha"],
         lora_dropout=lora["lora_dropout"],
         target_modules=lora["target_modules"],
+        layers_to_transform=lora["layers_to_transform"],
     )
 
 

@@ -35,7 +35,7 @@ from luthier.training.config import LoraSection, QuantizationSection, TrainConfi
 CHECKS = Registry("check", "luthier.planning.checks")
 MAX_POINTS = 500
 _SEVERITIES = ("error", "warning", "note")
-_OPTIONAL = ("bitsandbytes", "deepspeed")
+_OPTIONAL = ("bitsandbytes", "deepspeed", "liger_kernel")
 _NO_ROWS = "not known without the rows"
 
 

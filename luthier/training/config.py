@@ -258,6 +258,8 @@ class TrainConfig(Section):
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     """Attention kernel: PyTorch's own (`sdpa`, what transformers takes by itself), the plain
     formula, or the package flash-attn."""
+    use_liger_kernel: bool = False
+    """Norms, gated MLPs and rotary positions through Liger's fused CUDA kernels (extra `liger`)."""
 
     # Several processes (`--nproc`, torchrun, Slurm): docs/scale.md
     fsdp: bool = False

@@ -20,6 +20,7 @@ from luthier.atomic import make_durable
 from luthier.chat import Renderer
 from luthier.console import progress, say
 from luthier.example import Example
+from luthier.liger import use_liger
 from luthier.made_with import MadeWith, base_files
 from luthier.run import RUNS, Run
 from luthier.training import batches, parallel
@@ -70,6 +71,8 @@ def _train(run: Run, runs: Path, plan: Plan, team: Team) -> TrainSummary:
         attn_implementation=recipe.train.attn_implementation,
         trainable=recipe.train.lora is None,
     )
+    if recipe.train.use_liger_kernel:
+        use_liger(model)
     if recipe.train.lora is not None:
         model = models.attach_adapter(model, recipe.train.lora, plan.precision)
 

@@ -76,6 +76,16 @@ SPEAKS: list[tuple[str, dict[str, Any], str, str]] = [
         "error",
         "train.quantization and train.optim: lion_8bit",
     ),
+    ("liger", {"train": {"use_liger_kernel": True}}, "error", "on cpu"),
+    (
+        "liger",
+        {
+            "train": {"use_liger_kernel": True},
+            "given": {"hardware": replace(MACHINE, device="cuda")},
+        },
+        "error",
+        "luthier[liger]",
+    ),
     ("paged_on_cpu", {"train": {"optim": "paged_adamw_32bit"}}, "note", "does not page"),
     (
         "checkpointing_on_cpu",

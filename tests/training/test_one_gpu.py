@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 from luthier import model as models
 from luthier.artifacts import Plan, load_examples
 from luthier.chat import Renderer
+from luthier.liger import use_liger
+from luthier.recipe import ModelSection
 from luthier.run import Run
 from luthier.training import batches
 from luthier.training.train import train
@@ -92,3 +95,16 @@ def test_a_step_that_does_not_fit_is_done_in_pieces(
 
     assert [event["rows"] for event in run.events("memory")] == [4, 2]
     assert [event["examples"] for event in run.events("step")] == [8, 8]
+
+
+def test_ligers_kernels_compute_the_same(tiny_model_dir: Path) -> None:
+    pytest.importorskip("liger_kernel")
+    ids = torch.arange(5, 45, device="cuda")[None]
+    model = models.open_model(ModelSection(name=str(tiny_model_dir))).to("cuda")
+    plain = models.hidden_states(model, input_ids=ids)
+
+    use_liger(model)
+
+    fused = models.hidden_states(model, input_ids=ids)
+    assert "forward" in vars(model.model.norm)
+    assert (fused - plain).abs().max() <= 1e-4 * plain.abs().max()
