@@ -294,14 +294,14 @@ def _moving(
                 how="of the optimizer's step, which is the peak: activations are freed by then",
             ),
         ]
-    from luthier.planning.trace import LOGIT_CHUNK
+    from luthier.chunked_loss import CHUNK
 
     words = model.get_output_embeddings().weight.shape[0]
     # Late in the backward pass gradients have taken the place of activations.
     activations = min(traced.activations, traced.peak - traced.gradients_at_peak)
     rest = traced.peak - activations - traced.gradients_at_peak
     # Log-probabilities, the gradient of the loss and that of the logits, in fp32.
-    at_once = min(shape.trained, LOGIT_CHUNK)
+    at_once = min(shape.trained, CHUNK)
     logits = min(rest, 12 * at_once * words)
     checkpointed = "; one layer at a time, the others' inputs only"
     return [

@@ -26,15 +26,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-from torch.utils.checkpoint import checkpoint
 
 from luthier import model as models
 from luthier import ragged
+from luthier.chunked_loss import sum_over_chunks
 from luthier.hardware import Precision
 from luthier.planning.shapes import EndToEnd, Padded, StepShape, Traced
-
-LOGIT_CHUNK = 1024
-"""As in training/loss.py."""
 
 
 def why_padded(model: Any, attn_implementation: str) -> str:
@@ -112,7 +109,7 @@ def _decode(model: Any, shape: StepShape) -> Tensor:
 def _loss(model: Any, hidden: Tensor, trained: int, kernels: _Kernels) -> Tensor:
     """Cross-entropy over the logits of `trained` positions, as in training/loss.py."""
 
-    def of_chunk(part: Tensor) -> Tensor:
+    def of_chunk(_: int, part: Tensor) -> Tensor:
         with kernels:  # torch leaves function modes when a chunk is computed again
             logits = models.logits(model, part).float()
             targets = torch.empty(len(part), dtype=torch.int64, device="meta")
@@ -120,13 +117,7 @@ def _loss(model: Any, hidden: Tensor, trained: int, kernels: _Kernels) -> Tensor
 
     places = torch.empty(trained, dtype=torch.int64, device="meta")
     picked = hidden.reshape(-1, hidden.shape[-1])[places]
-    total = picked.new_zeros((), dtype=torch.float32)
-    for part in picked.split(LOGIT_CHUNK):
-        if trained > LOGIT_CHUNK:
-            total = total + checkpoint(of_chunk, part, use_reentrant=False)
-        else:
-            total = total + of_chunk(part)
-    return total
+    return sum_over_chunks(model, picked, of_chunk)
 
 
 # --- counting ----------------------------------------------------------------------------------

@@ -9,14 +9,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from luthier import model as models
+from luthier.chunked_loss import sum_over_chunks
 from luthier.ragged import laid_out
 from luthier.training.batches import Batch
-
-CHUNK = 1024
-"""Trained tokens whose logits exist at the same time; (CHUNK, vocabulary) float32."""
 
 
 def summed_loss(model: torch.nn.Module, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
@@ -33,17 +30,13 @@ def summed_loss(model: torch.nn.Module, batch: Batch, *, label_smoothing: float 
     """
     hidden = run_backbone(model, batch)
     picked = hidden.reshape(-1, hidden.shape[-1])[batch.sources]
-    total = picked.new_zeros((), dtype=torch.float32)
-    for start in range(0, len(batch.targets), CHUNK):
-        end = start + CHUNK
+
+    def loss_of(start: int, part: Tensor) -> Tensor:
+        end = start + len(part)
         soft = [(i - start, ids, p) for i, ids, p in batch.soft if start <= i < end]
-        arguments = (model, picked[start:end], batch.targets[start:end], soft, label_smoothing)
-        # One chunk keeps its logits for the backward pass; more are computed again there.
-        if len(batch.targets) > CHUNK and torch.is_grad_enabled():
-            total = total + checkpoint(_chunk_loss, *arguments, use_reentrant=False)
-        else:
-            total = total + _chunk_loss(*arguments)
-    return total
+        return _chunk_loss(model, part, batch.targets[start:end], soft, label_smoothing)
+
+    return sum_over_chunks(model, picked, loss_of)
 
 
 def run_backbone(model: torch.nn.Module, batch: Batch) -> Tensor:

@@ -168,6 +168,6 @@ def test_the_loss_is_hugging_faces(run: Run, epsilon: float) -> None:
 def test_long_completions_are_summed_in_chunks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = first_step(run, [EIGHT])
 
-    monkeypatch.setattr("luthier.training.loss.CHUNK", 3)
+    monkeypatch.setattr("luthier.chunked_loss.CHUNK", 3)
 
     assert_equal(whole, first_step(run, [EIGHT]))

@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from luthier import model as models
 from luthier import ragged
 from luthier.errors import ModelError
-from luthier.planning import memory, optimizer_state, trace
+from luthier.planning import memory, optimizer_state
 from luthier.planning.shapes import EndToEnd, Padded, StepShape
 from luthier.planning.trace import trace_step
 from luthier.prefixes import Prefixes
@@ -369,7 +369,6 @@ def test_eager_attention_holds_the_scores(config: Any) -> None:
 
 
 def test_constants_are_those_of_training() -> None:
-    assert trace.LOGIT_CHUNK == loss.CHUNK
     assert set(optimizers.BITSANDBYTES) == {
         name
         for name in (*optimizer_state._STATES_32BIT, *optimizer_state._STATES_8BIT)
