@@ -124,11 +124,15 @@ def _write_replay(run: Run, loaded: Loaded, runs: Path, trained: list[Any], path
         train, precision="float32", device="cpu", seed=loaded.recipe.seed, total_steps=len(trained)
     )
     given = {argument.name: argument.value for argument in told}
+    settings = train.model_dump(mode="json")
+    # As peft was told: it takes no `all-linear` beside layers.
+    adapter = json.loads((run.path / "train/adapter/adapter_config.json").read_text("utf-8"))
+    settings["lora"]["target_modules"] = sorted(adapter["target_modules"])
     replay = {
         "model": str(locate(section, runs, "weights")),
         "pad_id": renderer.pad_id,
         "seed": loaded.recipe.seed,
-        "train": train.model_dump(mode="json"),
+        "train": settings,
         "lr_scheduler_kwargs": given.get("lr_scheduler_kwargs", {}),
         "warmup_steps": schedules.warmup_steps(train, len(trained)),
         "batches": trained,
