@@ -218,9 +218,9 @@ def _quality(key: str, quality: Part) -> str:
     parts = [
         f"## Time to quality: ({key}) {quality['title']}",
         f"{quality['data']}; {quality['steps']} steps. {_where(quality['circumstances'])}. "
-        "The target of a seed is the validation loss that TRL in fp32 ends with; time is that of "
-        "training, without loading and validation, read off between validations along a "
-        "straight line.",
+        "The target of a seed is the lowest validation loss that all its contestants came to; time "
+        "is that of training, without loading and validation, read off between validations along "
+        "a straight line.",
         _times(seeds),
         _ends(seeds),
     ]
@@ -233,7 +233,7 @@ def _times(seeds: dict[str, Part]) -> str:
     for seed, found in seeds.items():
         if "trl-fp32" not in found:
             continue
-        target = found["trl-fp32"]["validations"][-1]["loss"]
+        target = max(min(v["loss"] for v in who["validations"]) for who in found.values())
         times = {key: reached(who["validations"], target) for key, who in found.items()}
         best = min((times[k] for k in times if k.startswith("trl")), default=math.inf)
         ours = times.get("luthier-bf16", math.inf)
