@@ -104,8 +104,11 @@ def test_confidence_is_calibrated_once_evaluated(
     calibration = Evaluation.load(Run(project.run)).calibration
     assert calibration is not None
     assert predictor.temperature == calibration.temperature != 1
+    # Not by training anew: where the outcome is the same, its evaluation stays.
     shutil.rmtree(project.run / "evaluate")
-    assert project.do("train", "--force").code == 0  # forgets the evaluation
+    manifest = project.run / "manifest.json"
+    done = json.loads(manifest.read_text(encoding="utf-8"))
+    manifest.write_text(json.dumps({k: v for k, v in done.items() if k != "evaluate"}), "utf-8")
     raw = predict.load(project.run)
     assert raw.temperature == 1
     text = ["We will paint wall 3 red."]
