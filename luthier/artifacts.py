@@ -7,9 +7,11 @@ imports them.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from luthier.atomic import atomic_write
 from luthier.errors import RunError
 from luthier.evaluation.config import EvaluateConfig
-from luthier.example import Example, Message, Origin, Split
+from luthier.example import Example, Message, Origin, Split, Terms
 from luthier.run import Run, Stage
 
 
@@ -73,6 +75,33 @@ class SplitStats(BaseModel):
     tokens: TokenCounts
 
 
+class MixturePart(BaseModel):
+    """What one source gave to the training rows."""
+
+    source: str
+    available: int
+    """Training rows it had."""
+    rows: int
+    """Training rows it gave, repeated ones counted again."""
+    share: float
+    """Of the rows of the mixture."""
+    tokens: int
+    trained_tokens: int
+    trained_share: float
+    """Of the trained tokens of the mixture: what the loss sees."""
+
+
+class TermsPart(BaseModel):
+    """Rows that may be used on the same terms."""
+
+    source: str
+    rows: int
+    licence: str | None
+    commercial: Literal["yes", "no", "unclear"]
+    generator: str | None
+    generator_terms: str | None
+
+
 class DataStats(Artifact):
     """What `luthier build` made."""
 
@@ -89,6 +118,12 @@ class DataStats(Artifact):
     """Rows per template."""
     samples: list[dict[str, str]]
     """A few rendered rows: {id, prompt, completion}."""
+    formats: dict[str, str] = {}
+    """Per source the importer it was read with."""
+    mixture: list[MixturePart] = []
+    """Per source; empty for datasets of versions that did not count it."""
+    terms: list[TermsPart] = []
+    """Rows of all splits by their terms."""
 
 
 # --- plan --------------------------------------------------------------------------------------
@@ -266,34 +301,114 @@ class Evaluation(Artifact):
 
 # --- rows --------------------------------------------------------------------------------------
 
+_TURN = ("role", "content", "name", "tool_calls", "weight")
+_TERMS = ("licence", "commercial", "generator", "generator_terms")
+ROWS_PER_GROUP = 10_000
+"""Rows of a Parquet row group: what is in memory while a split is written."""
 
-def save_examples(path: Path, examples: Sequence[Example]) -> None:
-    """Write rows as Parquet, atomically and deterministically."""
+
+class ExampleWriter:
+    """Writes rows as Parquet, atomically and deterministically, one row group at a time.
+
+    Args:
+        path: the file; it is there when the `with` block has ended well, and only then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        """Written so far."""
+        self._group: list[dict[str, Any]] = []
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        import pyarrow.parquet as pq
+
+        file = self._open.enter_context(atomic_write(self.path))
+        self._schema = _row_schema()
+        self._writer = self._open.enter_context(
+            pq.ParquetWriter(file, self._schema, compression="zstd", write_page_checksum=True)
+        )
+        return self
+
+    def write(self, example: Example) -> None:
+        """Write one row."""
+        self.rows += 1
+        self._group.append(_as_row(example))
+        if len(self._group) == ROWS_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._group:
+            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
+            self._group = []
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._open.__exit__(kind, error, trace)
+            return
+        with self._open:
+            self._flush()
+
+
+def save_examples(path: Path, examples: Iterable[Example]) -> None:
+    """Write rows as Parquet."""
+    with ExampleWriter(path) as writer:
+        for example in examples:
+            writer.write(example)
+
+
+def _row_schema() -> Any:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    schema = pa.schema(
+    text = pa.string()
+    turn = pa.struct([(name, pa.float64() if name == "weight" else text) for name in _TURN])
+    return pa.schema(
         [
-            ("id", pa.string()), ("source", pa.string()), ("row", pa.int64()),
-            ("counted", pa.string()), ("split", pa.string()), ("group", pa.string()),
-            ("template", pa.string()), ("label", pa.string()), ("text", pa.string()),
-            ("messages", pa.list_(message)), ("fields", pa.string()),
+            ("id", text), ("source", text), ("row", pa.int64()), ("counted", text),
+            ("split", text), ("group", text), ("template", text), ("label", text),
+            ("text", text), ("messages", pa.list_(turn)), ("tools", text),
+            *((name, text) for name in _TERMS),
+            ("parents", pa.list_(text)), ("fields", text),
         ]
     )  # fmt: skip
-    rows = [
-        {
-            "id": e.id, "source": e.origin.source, "row": e.origin.row,
-            "counted": e.origin.counted, "split": e.split, "group": e.group,
-            "template": e.template, "label": e.label, "text": e.text,
-            "messages": [{"role": m.role, "content": m.content} for m in e.messages],
-            "fields": json.dumps(dict(e.fields), ensure_ascii=False, default=str),
-        }
-        for e in examples
-    ]  # fmt: skip
-    with atomic_write(path) as file:
-        table = pa.Table.from_pylist(rows, schema=schema)
-        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+
+
+def _as_row(e: Example) -> dict[str, Any]:
+    return {
+        "id": e.id, "source": e.origin.source, "row": e.origin.row,
+        "counted": e.origin.counted, "split": e.split, "group": e.group,
+        "template": e.template, "label": e.label, "text": e.text,
+        "messages": [{name: getattr(m, name) for name in _TURN} for m in e.messages],
+        "tools": e.tools, **{name: getattr(e.terms, name) for name in _TERMS},
+        "parents": list(e.parents),
+        "fields": json.dumps(dict(e.fields), ensure_ascii=False, default=str),
+    }  # fmt: skip
+
+
+def _as_example(r: dict[str, Any]) -> Example:
+    return Example(
+        id=r["id"],
+        origin=Origin(r["source"], r["row"], r.get("counted", "line")),
+        fields=json.loads(r["fields"]),
+        messages=tuple(Message(**m) for m in r["messages"]),
+        text=r["text"],
+        label=r["label"],
+        template=r["template"],
+        split=r["split"],
+        group=r["group"],
+        tools=r.get("tools"),
+        # Rows written by earlier versions say nothing of their terms.
+        terms=Terms(**{n: r[n] for n in _TERMS}) if "licence" in r else Terms(),
+        parents=tuple(r.get("parents") or ()),
+    )
 
 
 def load_examples(run: Run, split: Split) -> list[Example]:
@@ -308,20 +423,7 @@ def load_examples(run: Run, split: Split) -> list[Example]:
     path = run.path / "data" / f"{split}.parquet"
     try:
         rows = pq.read_table(path, page_checksum_verification=True).to_pylist()
-        return [
-            Example(
-                id=r["id"],
-                origin=Origin(r["source"], r["row"], r.get("counted", "line")),
-                fields=json.loads(r["fields"]),
-                messages=tuple(Message(**m) for m in r["messages"]),
-                text=r["text"],
-                label=r["label"],
-                template=r["template"],
-                split=r["split"],
-                group=r["group"],
-            )
-            for r in rows
-        ]
+        return [_as_example(r) for r in rows]
     except FileNotFoundError:
         return []
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:

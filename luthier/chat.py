@@ -94,13 +94,13 @@ class Renderer:
             return Rendered(ids, [True] * len(ids))
         if not example.messages or example.messages[-1].role != "assistant":
             raise DataError(f"{example.origin}: the last message must be the assistant's answer.")
-        prompt, trained = self._asked(example.messages[:-1], example)
-        last = example.messages[-1].content
-        answer = [*self.completion(example.messages[:-1], last), self.stop_id]
+        *asked, last = example.turns
+        prompt, trained = self._asked(asked, example)
+        answer = [*self.completion(asked, last.content), self.stop_id]
         ids = prompt + answer
         if self.train_on == "all":
             return Rendered(ids, [True] * len(ids))
-        return Rendered(ids, trained + [True] * len(answer))
+        return Rendered(ids, trained + [last.weight != 0] * len(answer))
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids up to where the assistant's answer starts."""
@@ -161,7 +161,7 @@ class Renderer:
             if i == len(messages):
                 break
             answer = [*self.completion(messages[:i], messages[i].content), self.stop_id]
-            ids, trained = ids + answer, trained + [True] * len(answer)
+            ids, trained = ids + answer, trained + [messages[i].weight != 0] * len(answer)
             if not self._frame.stop:
                 return None
             shown = self._hide(messages[i].content)

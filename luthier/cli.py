@@ -309,6 +309,55 @@ def predict(
 
 @app.command()
 @guarded
+def lint(
+    what: Annotated[str, typer.Argument(help="A data file, or a recipe (.yaml).")],
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="Importer of the file; recognised if left out.")
+    ] = None,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> Result:
+    """Check rows for defects, without building anything."""
+    from luthier.data import lint as linting
+
+    report = linting.lint(Path(what), format=format_name, runs=runs)
+    linting.print_report(report)
+    found = report.model_dump(mode="json")
+    if report.errors:
+        raise SaidNo(found)
+    return found
+
+
+@app.command()
+@guarded
+def convert(
+    source: Annotated[Path, typer.Argument(help="A file of instruction data.")],
+    to: Annotated[
+        str, typer.Option(help="alpaca, sharegpt, messages, super_ni, flan, p3 or parquet.")
+    ],
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="Importer of the file; recognised if left out.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; by the source's name if left out.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Option of the importer, e.g. paths=all.")
+    ] = None,
+    as_json: Json = False,
+) -> Result:
+    """Turn a file of one format into another."""
+    from luthier.data import convert as converting
+
+    done = converting.convert(
+        source, out, to=to, format=format_name, options=converting.options_of(option or [])
+    )
+    converting.print_conversion(done)
+    return done.model_dump(mode="json")
+
+
+@app.command()
+@guarded
 def new(
     name: Annotated[str, typer.Argument(help="Name of the recipe and its run.")],
     kind: Annotated[
@@ -349,14 +398,24 @@ def list_things(
 @guarded
 def show(
     run: RunArg,
+    name: Annotated[
+        str | None, typer.Argument(help="With `dataset`: a set of the catalogue.")
+    ] = None,
     tokens: Annotated[bool, typer.Option("--tokens", help="Token by token.")] = False,
     rows: Annotated[int, typer.Option(help="How many rows with --tokens.", min=1)] = 3,
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> Result:
-    """Show a run; with --tokens, what it is trained on."""
+    """Show a run (--tokens: what it trains on) or a set: `show dataset alpaca`."""
     from luthier import look
     from luthier.run import Run
+
+    if name is not None:
+        if run != "dataset":
+            raise LuthierError(
+                f"show takes one run, or `dataset` and a name; found '{run} {name}'."
+            )
+        return look.show_dataset(name)
 
     opened = Run.open(run, runs)
     return look.show_tokens(opened, rows, runs) if tokens else look.show_run(opened)

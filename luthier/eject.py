@@ -221,7 +221,7 @@ def _readable(example: Example, train: TrainConfig) -> dict[str, Any]:
     """A row's text in the columns that TRL knows."""
     if not example.messages:
         return {"text": example.text}
-    turns = [{"role": m.role, "content": m.content} for m in example.messages]
+    turns = [{"role": m.role, "content": m.content} for m in example.turns]
     if train.train_on == "completion":
         return {"prompt": turns[:-1], "completion": turns[-1:]}
     return {"messages": turns}

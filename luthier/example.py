@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 Split = Literal["train", "validation", "calibration", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "calibration", "test")
 
@@ -18,6 +19,26 @@ class Message:
 
     role: Role
     content: str
+    name: str | None = None
+    """Who speaks where several share a role; of a `tool` message, the tool."""
+    tool_calls: str | None = None
+    """JSON list of {name, arguments}: the tools that the assistant calls in this turn."""
+    weight: float | None = None
+    """What the data says of the turn's share in the loss: 0 is shown and never trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a row may be used: those of the data and those of the model that wrote it."""
+
+    licence: str | None = None
+    """SPDX identifier, or words; None: nobody said."""
+    commercial: Literal["yes", "no", "unclear"] = "unclear"
+    """Whether licence and generator together allow training a commercial model."""
+    generator: str | None = None
+    """The model that wrote the row; None: people did, or nobody said."""
+    generator_terms: str | None = None
+    """What that model's terms say about training on its outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +79,72 @@ class Example:
     split: Split | None = None
     group: str | None = None
     """Rows of one group (near-duplicates of each other) never straddle a split."""
+    tools: str | None = None
+    """JSON list of the tools that the assistant may call, as the data defines them."""
+    terms: Terms = Terms()
+    """Data licence and generator terms."""
+    parents: tuple[str, ...] = ()
+    """Ids of the rows it was made from."""
+
+    @property
+    def turns(self) -> tuple[Message, ...]:
+        """The conversation as a model is shown it: tools and their calls written out as text."""
+        if self.tools is None and not any(m.tool_calls or m.role == "tool" for m in self.messages):
+            return self.messages
+        return written_out(self.messages, self.tools)
 
     @property
     def prompt(self) -> tuple[Message, ...]:
-        """All messages but the completion."""
-        return self.messages[:-1]
+        """All turns but the completion."""
+        return self.turns[:-1]
 
     @property
     def completion(self) -> str:
-        """What the model is to answer (the last message, or the text of a text row)."""
-        return self.messages[-1].content if self.messages else (self.text or "")
+        """What the model is to answer (the last turn, or the text of a text row)."""
+        return self.turns[-1].content if self.messages else (self.text or "")
 
     def but(self, **changes: Any) -> Example:
         """Return a copy with some attributes changed."""
         return replace(self, **changes)
+
+
+def written_out(messages: Sequence[Message], tools: str | None) -> tuple[Message, ...]:
+    """A conversation with tools in plain turns, which every chat template can show.
+
+    Tools stand in the system message, calls in `<tool_call>` and results, in a turn of the user,
+    in `<tool_response>`: the convention of Hermes function calling (NousResearch,
+    Hermes-Function-Calling), which Qwen 2.5 and SmolLM2 were trained with too.
+
+    Args:
+        messages: the conversation.
+        tools: JSON list of the tools; None: none are listed.
+    """
+    turns: list[Message] = []
+    for message in messages:
+        if message.role == "tool":
+            result = f"<tool_response>\n{message.content}\n</tool_response>"
+            if turns and turns[-1].role == "user" and turns[-1].name == "tool":
+                # Results of calls made at once are one turn.
+                turns[-1] = Message("user", f"{turns[-1].content}\n{result}", "tool")
+            else:
+                turns.append(Message("user", result, "tool"))
+        elif message.tool_calls:
+            calls = [json.dumps(c, ensure_ascii=False) for c in json.loads(message.tool_calls)]
+            said = [message.content] if message.content else []
+            text = "\n".join([*said, *(f"<tool_call>\n{c}\n</tool_call>" for c in calls)])
+            turns.append(replace(message, content=text, tool_calls=None))
+        else:
+            turns.append(message)
+    if tools is None:
+        return tuple(turns)
+    listed = "\n".join(json.dumps(t, ensure_ascii=False) for t in json.loads(tools))
+    text = (
+        f"You may call tools. These are their signatures:\n<tools>\n{listed}\n</tools>\n"
+        "To call one, write its name and arguments as JSON between <tool_call> and </tool_call>."
+    )
+    if turns and turns[0].role == "system":
+        return (replace(turns[0], content=f"{turns[0].content}\n\n{text}"), *turns[1:])
+    return (Message("system", text), *turns)
 
 
 def content_id(parts: Iterable[Any]) -> str:

@@ -33,7 +33,7 @@ REGISTRIES = {
 }
 WIDTH = 80
 """Characters of a line in a terminal as it opens, and in a log file."""
-OTHERS = ("models", "runs", "starters", "templates")
+OTHERS = ("datasets", "models", "runs", "starters", "templates")
 
 
 # --- ls ----------------------------------------------------------------------------------------
@@ -63,6 +63,15 @@ def list_things(what: str, runs: Path) -> list[dict[str, Any]]:
         found = [
             {"name": n, "describe": load_template(n, Path()).description} for n in template_names()
         ]
+    elif what == "datasets":
+        from luthier.data import catalog
+
+        entries = [(name, catalog.entry(name)) for name in catalog.names()]
+        found = [
+            {"name": n, "size": e.size, "licence": e.licence, "written by": e.generator or "people",
+             "format": e.format}
+            for n, e in entries
+        ]  # fmt: skip
     elif what == "starters":
         from luthier.starters import names
 
@@ -102,6 +111,40 @@ def _figures(run: Run) -> dict[str, Any]:
 
 
 # --- show --------------------------------------------------------------------------------------
+
+
+def show_dataset(name: str) -> dict[str, Any]:
+    """Print what the catalogue knows of a public set.
+
+    Raises:
+        LuthierError: no such set.
+    """
+    from luthier.data import catalog
+    from luthier.data.terms import terms_of
+
+    entry = catalog.entry(name)
+    terms = terms_of(None, entry)
+    lines = {
+        "size": entry.size,
+        "made by": f"{entry.authors}, {entry.year}",
+        "how": entry.made,
+        "licence": f"{entry.licence} (commercial use: {entry.commercial})",
+        "written by": entry.generator or "people",
+        "its terms": entry.generator_terms or "none",
+        "together": f"commercial use: {terms.commercial}",
+        "languages": ", ".join(entry.languages),
+        "format": entry.format,
+        "home": entry.home,
+        "paper": f"arXiv {entry.paper}" if entry.paper else "none",
+        "facts from": "; ".join(entry.sources),
+    }
+    table(entry.title, ["", ""], [[key, value] for key, value in lines.items()])
+    say("known defects:", style="bold")
+    for defect in entry.defects or ["none known"]:
+        say(f"  - {defect}")
+    say("in a recipe:", style="bold")
+    say(entry.use.rstrip())
+    return {"name": name, **entry.model_dump(mode="json"), "commercial_together": terms.commercial}
 
 
 def show_run(run: Run) -> dict[str, Any]:

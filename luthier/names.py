@@ -13,9 +13,12 @@ from luthier.explain import Lines, Place
 from luthier.registry import Registry
 
 FILTERS = Registry("filter", "luthier.data.filters")
+FORMATS = Registry("format", "luthier.data.formats")
 TEMPLATES = Registry("template", "luthier.data.templates")
+CATALOG = Registry("dataset", "luthier.data.catalog")
 NAMED: dict[Place, Registry] = {
-    ("data", "sources", "*", "format"): Registry("format", "luthier.data.formats"),
+    ("data", "sources", "*", "format"): FORMATS,
+    ("data", "sources", "*", "format", "use"): FORMATS,
     ("data", "filters", "*", "use"): FILTERS,
     ("evaluate", "baselines", "*"): Registry("baseline", "luthier.evaluation.baselines"),
     ("evaluate", "metrics", "*"): Registry("metric", "luthier.evaluation.metrics"),
@@ -39,34 +42,57 @@ def misnamed(tree: Mapping[str, Any], lines: Lines) -> list[Problem]:
             for at, name in _texts(tree, path)
             if name not in known
         ]
-    return problems + _templates(tree, lines) + _filter_options(tree, lines)
+    problems += _templates(tree, lines) + _datasets(tree, lines)
+    problems += _options(tree, lines, FILTERS, ("data", "filters", "*", "use"))
+    return problems + _options(tree, lines, FORMATS, ("data", "sources", "*", "format", "use"))
+
+
+def _files(registry: Registry) -> list[str]:
+    """Members of a folder whose members are YAML files."""
+    return sorted(path.stem for path in registry.folder.glob("*.yaml"))
 
 
 def _templates(tree: Mapping[str, Any], lines: Lines) -> list[Problem]:
     """Templates that are neither packaged nor the path of a file."""
-    known = sorted(path.stem for path in TEMPLATES.folder.glob("*.yaml"))
-    own = " A file of your own is given by its path, ending in .yaml."
+    known = _files(TEMPLATES)
+    own = " A file of your own is given by its path, ending in .yaml or .json."
+    places = [("data", "template"), ("data", "sources", "*", "template")]
     return [
         _unknown("template", name, known, lines.where(at), own)
-        for path in (("data", "template"), ("data", "template", "*"))
+        for place in places
+        for path in (place, (*place, "*"))
         for at, name in _texts(tree, path)
-        if name not in known and not name.endswith((".yaml", ".yml"))
+        # `nli/follows` is one template of a set; the set's file tells which there are.
+        if name.partition("/")[0] not in known
+        and not name.partition("#")[0].endswith((".yaml", ".yml", ".json"))
     ]
 
 
-def _filter_options(tree: Mapping[str, Any], lines: Lines) -> list[Problem]:
-    """Options that a filter's `build` does not take, and those it needs."""
-    problems = []
-    for at, name in _texts(tree, ("data", "filters", "*", "use")):
-        if name not in FILTERS.names():
+def _datasets(tree: Mapping[str, Any], lines: Lines) -> list[Problem]:
+    """Sets that the catalogue does not have."""
+    known = _files(CATALOG)
+    return [
+        _unknown("dataset", name, known, lines.where(at))
+        for at, name in _texts(tree, ("data", "sources", "*", "dataset"))
+        if name not in known
+    ]
+
+
+def _options(
+    tree: Mapping[str, Any], lines: Lines, registry: Registry, path: Place
+) -> list[Problem]:
+    """Options that a member does not take, and those it needs."""
+    problems, kind = [], registry.kind
+    for at, name in _texts(tree, path):
+        if name not in registry.names():
             continue
-        given, taken = _found(tree, at[:-1]), FILTERS.options(name)
+        given, taken = _found(tree, at[:-1]), registry.options(name)
         for option in given.keys() - taken.keys() - {"use"}:
             hint = nearest(option, taken).strip() or f"Known: {', '.join(taken) or 'none'}."
-            said = f"filter '{name}': unknown option '{option}'."
+            said = f"{kind} '{name}': unknown option '{option}'."
             problems.append(Problem(lines.where((*at[:-1], option)), said, hint))
         problems += [
-            Problem(lines.where(at), f"filter '{name}' needs the option '{option}'.")
+            Problem(lines.where(at), f"{kind} '{name}' needs the option '{option}'.")
             for option, needed in taken.items()
             if needed and option not in given
         ]

@@ -46,11 +46,14 @@ class Registry:
         return (ast.get_docstring(self._tree(name)) or "").partition("\n")[0]
 
     def options(self, name: str) -> dict[str, bool]:
-        """Options of the member's `build`, and whether one is needed, read without importing it."""
+        """What the recipe may say to the member, and whether it must, read without importing it.
+
+        The arguments of `build`; of a format, the named ones of `rows`.
+        """
         for node in self._tree(name).body:
-            if isinstance(node, ast.FunctionDef) and node.name == "build":
+            if isinstance(node, ast.FunctionDef) and node.name in ("build", "rows"):
                 given = node.args
-                plain = [*given.posonlyargs, *given.args]
+                plain = [*given.posonlyargs, *given.args] if node.name == "build" else []
                 optional = len(given.defaults)
                 needed = {a.arg: i < len(plain) - optional for i, a in enumerate(plain)}
                 named = zip(given.kwonlyargs, given.kw_defaults, strict=True)

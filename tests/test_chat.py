@@ -400,3 +400,50 @@ def test_a_template_that_leaves_answers_out_is_refused() -> None:
     template = "{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}"
     with pytest.raises(ModelError, match="leaves the assistant's answer out"):
         Renderer(bytes_bpe(template))
+
+
+# --- tools and weights -------------------------------------------------------------------------
+
+CALL = Message("assistant", "", tool_calls='[{"name": "rate", "arguments": {"of": "EUR"}}]')
+TOOLS = '[{"name": "rate", "parameters": {"of": "string"}}]'
+
+
+def test_tools_calls_and_results_are_written_out_and_trained_as_text(tiny: Any) -> None:
+    row = example(
+        Message("user", "What is a euro worth?"), CALL, Message("tool", "1.08", name="rate"),
+        Message("tool", "ok", name="log"), Message("assistant", "1.08 dollars."), tools=TOOLS,
+    )  # fmt: skip
+    system, asked, call, result, answer = row.turns
+    assert system.role == "system" and '{"name": "rate", "parameters"' in system.content
+    assert asked.content == "What is a euro worth?"
+    said = '<tool_call>\n{"name": "rate", "arguments": {"of": "EUR"}}\n</tool_call>'
+    assert call == Message("assistant", said)
+    assert result.role == "user" and result.content.count("<tool_response>") == 2
+    assert row.completion == answer.content == "1.08 dollars."
+    renderer = Renderer(tiny, "assistant")
+    rendered = renderer.render(row)
+    trained = [t for t, yes in zip(*rendered, strict=True) if yes]
+    assert renderer.tokenizer.decode(trained).count("<tool_call>") == 1
+    assert row.but(messages=row.messages[:2]).completion == said, "a call can be the answer"
+
+
+def test_the_tools_join_a_system_message_that_is_there() -> None:
+    row = example(Message("system", "Be brief."), Message("user", "?"), CALL, tools=TOOLS)
+    assert row.turns[0].content.startswith("Be brief.\n\nYou may call tools.")
+    assert [m.role for m in row.turns] == ["system", "user", "assistant"]
+
+
+def test_turns_without_tools_are_the_messages_themselves() -> None:
+    row = example(*TALK)
+    assert row.turns is row.messages
+
+
+def test_a_turn_of_weight_zero_is_shown_and_not_trained(tiny: Any) -> None:
+    unweighted = (TALK[0], Message("assistant", TALK[1].content, weight=0.0), *TALK[2:])
+    renderer = Renderer(tiny, "assistant")
+    plain, weighted = renderer.render(example(*TALK)), renderer.render(example(*unweighted))
+    assert weighted.input_ids == plain.input_ids
+    last = len(renderer.completion(TALK[:3], TALK[3].content)) + 1
+    assert sum(weighted.trained) == last < sum(plain.trained)
+    silent = (*TALK[:3], Message("assistant", TALK[3].content, weight=0.0))
+    assert not any(Renderer(tiny, "completion").render(example(*silent)).trained)

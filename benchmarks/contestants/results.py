@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
+import scipy.stats
 from contestants.contest import rate
 from contestants.jobs import JOBS, WARMUP, Target
 from contestants.process import HERE
@@ -218,9 +219,9 @@ def _quality(key: str, quality: Part) -> str:
     parts = [
         f"## Time to quality: ({key}) {quality['title']}",
         f"{quality['data']}; {quality['steps']} steps. {_where(quality['circumstances'])}. "
-        "The target of a seed is the lowest validation loss that all its contestants came to; time "
-        "is that of training, without loading and validation, read off between validations along "
-        "a straight line.",
+        "luthier is held against each of TRL's runs at the lowest validation loss that both came "
+        "to; time is that of training, without loading and validation, read off between "
+        "validations along a straight line.",
         _times(seeds),
         _ends(seeds),
     ]
@@ -229,22 +230,28 @@ def _quality(key: str, quality: Part) -> str:
 
 def _times(seeds: dict[str, Part]) -> str:
     labels = _labels(seeds)
-    rows, ratios = [], []
+    rows, least = [], []
     for seed, found in seeds.items():
-        if "trl-fp32" not in found:
-            continue
-        target = max(min(v["loss"] for v in who["validations"]) for who in found.values())
-        times = {key: reached(who["validations"], target) for key, who in found.items()}
-        best = min((times[k] for k in times if k.startswith("trl")), default=math.inf)
-        ours = times.get("luthier-bf16", math.inf)
-        ratios.append(best / ours)
-        rows.append([seed, f"{target:.4f}", *[_time(times.get(key, math.inf)) for key in labels],
-                     f"{best / ours:.2f}"])  # fmt: skip
+        ours = found.get("luthier-bf16")
+        ratios = []
+        for key in labels:
+            if ours is None or not key.startswith("trl") or key not in found:
+                continue
+            both = (ours["validations"], found[key]["validations"])
+            target = max(min(v["loss"] for v in seen) for seen in both)
+            mine, theirs = (reached(seen, target) for seen in both)
+            ratios.append(theirs / mine)
+            rows.append([seed, labels[key], f"{target:.4f}", f"{mine:.0f} s", f"{theirs:.0f} s",
+                         f"{theirs / mine:.2f}"])  # fmt: skip
+        if ratios:
+            least.append(min(ratios))
     if not rows:
-        return "Not measured: TRL in fp32 is the measure, and there is no run of it."
-    columns = ["seed", "target loss", *[f"{labels[key]}" for key in labels],
-               "TRL's best / luthier bf16"]  # fmt: skip
-    said = f"Median of the ratio: {median(ratios):.2f} (target: ≥ 5)."
+        return "Not measured: there is no run of TRL."
+    columns = ["seed", "against", "target loss", labels["luthier-bf16"], "TRL", "ratio"]
+    said = (
+        "Against TRL in its best precision, the smaller ratio of a seed: "
+        f"{', '.join(f'{r:.2f}' for r in least)}; median {median(least):.2f} (target: ≥ 5)."
+    )
     return table(columns, rows) + "\n\n" + said
 
 
@@ -270,22 +277,22 @@ def _time(seconds: float) -> str:
 def _ends(seeds: dict[str, Part]) -> str:
     """What each ends with, by one judge in fp32, and whether that is as good as TRL in fp32."""
     names = {"loss": "validation loss", "accuracy": "test accuracy", "auroc": "test AUROC"}
-    labels = _labels(seeds)
-    values = {
-        key: {name: [v for f in seeds.values() if (v := _end(f.get(key), name)) is not None]
-              for name in names}
-        for key in labels
-    }  # fmt: skip
     rows = []
-    for key, label in labels.items():
+    for key, label in _labels(seeds).items():
         cells = [label]
         for name in names:
-            ours, theirs = values[key][name], values.get("trl-fp32", {}).get(name, [])
-            cells.append(_spread_of(ours) + _verdict(ours, theirs, lower=name == "loss"))
+            pairs = [
+                (ours, _end(found.get("trl-fp32"), name))
+                for found in seeds.values()
+                if (ours := _end(found.get(key), name)) is not None
+            ]
+            verdict = "" if key == "trl-fp32" else _verdict(pairs, lower=name == "loss")
+            cells.append(_spread_of([ours for ours, _ in pairs]) + verdict)
         rows.append(cells)
     said = (
         "Mean over the seeds ± their standard deviation, all adapters judged in fp32 by the same "
-        "code. `=`: no worse than TRL in fp32 by more than its standard deviation over the seeds."
+        "code; p is that of being worse than TRL in fp32 (paired t-test over the seeds, one-sided). "
+        "A seed fixes the split, the order and the adapter's first values for all."
     )
     return table(["at the end", *names.values()], rows) + "\n\n" + said
 
@@ -311,9 +318,10 @@ def _spread_of(values: list[float]) -> str:
     return f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
 
 
-def _verdict(ours: list[float], theirs: list[float], *, lower: bool) -> str:
-    if len(ours) < 2 or len(theirs) < 2:
+def _verdict(pairs: list[tuple[float, float | None]], *, lower: bool) -> str:
+    """How sure it is that ours is worse than theirs, from pairs of one seed each."""
+    whole = [(ours, theirs) for ours, theirs in pairs if theirs is not None]
+    if len(whole) < 2:
         return ""
-    worse = mean(ours) - mean(theirs)
-    worse = worse if lower else -worse
-    return " =" if worse <= stdev(theirs) else " worse"
+    found = scipy.stats.ttest_rel(*zip(*whole, strict=True), alternative="greater" if lower else "less")
+    return f" (p {found.pvalue:.2f})"

@@ -1,44 +1,44 @@
-"""The job of the data stage: sources -> rows -> templates -> filters -> splits.
+"""The job of the data stage: sources -> rows -> templates -> filters -> splits -> mixture.
 
-Rows stream through: one is read, rendered, judged by every filter, and kept or rejected with a
-reason. Whatever is left out stands in `data/rejects.jsonl`.
+Rows stream through: one is read, rendered, judged by every filter, and kept (on disk) or rejected
+with a reason. When all are in, splits and mixture are decided from what is known of each row, and
+the rows are read back and written to their splits. Whatever is left out stands in
+`data/rejects.jsonl`.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from luthier.artifacts import DataStats, save_examples
-from luthier.as_written import json_text
-from luthier.atomic import atomic_write
+from luthier.artifacts import DataStats, ExampleWriter, MixturePart, TermsPart
 from luthier.chat import Renderer
-from luthier.console import blank_lines_skipped, progress, say
+from luthier.console import blank_lines_skipped, progress, say, table
 from luthier.data import sources
-from luthier.data.candidate import Candidate, Filter
+from luthier.data.candidate import Candidate
 from luthier.data.config import SourceConfig
-from luthier.data.rows import MissingColumn, Reject, Row, Table
-from luthier.data.shape import Shape, shape_of
-from luthier.data.split import share_out
-from luthier.data.stats import samples, split_stats
-from luthier.data.template import BuiltTemplates, load_template, template_file
+from luthier.data.few_shot import ShotPool
+from luthier.data.intake import Intake, files_of
+from luthier.data.kept import Kept
+from luthier.data.mix import bounds_of, interleaved, mixture
+from luthier.data.rejects import RejectLog
+from luthier.data.rows import MissingColumn, Reject
+from luthier.data.shape import shape_of, template_sets
+from luthier.data.split import Shared, share_out
+from luthier.data.stats import Samples, SplitCounts
+from luthier.data.template import BuiltTemplates, as_text, template_file
 from luthier.errors import DataError
-from luthier.example import Example, content_id
+from luthier.example import SPLITS, Example, Terms, content_id
 from luthier.made_with import MadeWith, base_of
 from luthier.recipe import Recipe
-from luthier.registry import Registry
 from luthier.run import RUNS, Run
 
-FILTERS = Registry("filter", "luthier.data.filters")
-FORMATS = Registry("format", "luthier.data.formats")
 REJECTS = "data/rejects.jsonl"
-_BIG = 2_000_000
-"""Bytes or rows of a source from which reading it shows progress."""
+_SPILLED = "data/.rows"
 _MANY = 20_000
-"""Rows from which comparing them shows progress."""
+"""Rows from which comparing and writing them shows progress."""
 
 
 def build(run: Run, *, runs: Path = RUNS) -> DataStats:
@@ -56,48 +56,33 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
     from luthier.model import open_tokenizer
 
     recipe = run.recipe
-    templates = [load_template(name, run.data_root) for name in _template_names(recipe)]
-    shape = shape_of(recipe, templates)
+    sets = template_sets(recipe, run.data_root)
+    shape = shape_of(recipe, sets)
     renderer = Renderer(open_tokenizer(recipe.model, runs), recipe.train.train_on)
-    intake = Intake(recipe, shape, renderer)
-    rejects = intake.rejects
-    try:
-        for source in recipe.data.sources:
-            intake.read(source, run.data_root)
-        _require_rows(intake.kept, rejects, run.path / REJECTS)
-        total = len(intake.kept)
-        with progress("Comparing rows", total, shown=total >= _MANY) as advance:
+    with RejectLog(run.path / REJECTS) as rejects, Kept(run.path / _SPILLED) as kept:
+        keep = _keeper(kept, recipe)
+        intake = Intake(recipe, shape, renderer, run.data_root, keep, rejects)
+        opened = _take_in(intake, recipe)
+        _require_rows(len(kept), rejects, run.path / REJECTS)
+        _require_families(kept, recipe)
+        with progress("Comparing rows", len(kept), shown=len(kept) >= _MANY) as advance:
             shared = share_out(
-                [row.example for row in intake.kept],
-                [row.question for row in intake.kept],
-                config=recipe.split,
-                seed=recipe.seed,
-                advance=advance,
+                kept, kept.questions(), config=recipe.split, seed=recipe.seed, advance=advance
             )
-        rejects += shared.rejects
-    finally:
-        _write_rejects(run.path / REJECTS, rejects)
-    examples = shared.examples
-    _require_training_rows(examples, rejects, recipe.labels)
-    stats = DataStats(
-        rows_read=intake.read_counts,
-        rows_rejected=dict(Counter(r.what for r in rejects).most_common()),
-        rejects_file=REJECTS,
-        blank_lines=intake.blank_lines,
-        splits=split_stats(examples, intake.lengths),
-        templates=dict(Counter(e.template for e in examples if e.template is not None)),
-        samples=samples(examples, renderer),
-    )
-    for split in stats.splits:
-        rows = [e for e in examples if e.split == split]
-        save_examples(run.path / "data" / f"{split}.parquet", rows)
-    BuiltTemplates(templates=templates).save(run)
+        times, parts = _mixed(kept, shared, recipe, opened)
+        _require_training_rows(kept, shared, times, rejects, recipe.labels)
+        stats = _write_splits(run, kept, shared, times, renderer, rejects)
+    stats.rows_read, stats.blank_lines = intake.read_counts, intake.blank_lines
+    stats.formats, stats.mixture = intake.formats, parts
+    BuiltTemplates(templates=shape.templates).save(run)
     stats.save(run)
+    if len(parts) > 1:
+        _show_mixture(parts)
     return stats
 
 
 def input_files(run: Run) -> list[Path]:
-    """The files a build reads: sources and templates; what its freshness depends on.
+    """The files a build reads: sources, templates and those of filters; its freshness depends on them.
 
     Raises:
         DataError: one of them is not there.
@@ -109,14 +94,13 @@ def input_files(run: Run) -> list[Path]:
         if path is not None:
             sources.require_file(path, str(source.path))
             found.append(path)
-    found += [template_file(name, root) for name in _template_names(recipe)]
+    if recipe.task.kind != "text":
+        found += [template_file(name, root) for name in recipe.data.templates]
+    for config in recipe.data.filters:
+        for path in files_of(config, root):
+            sources.require_file(path, str(path))
+            found.append(path)
     return list(dict.fromkeys(found))
-
-
-def _template_names(recipe: Recipe) -> list[str]:
-    """Templates the task makes use of."""
-    templated = recipe.task.kind in ("classification", "generation")
-    return recipe.data.templates if templated else []
 
 
 def read_rows_like(
@@ -151,18 +135,22 @@ def read_rows_like(
     recipe = made.recipe
     source = source_like(run, path, input_column=input_column, output_column=output_column)
     renderer = Renderer(open_tokenizer(base_of(run, runs), runs), recipe.train.train_on)
-    shape = shape_of(recipe, BuiltTemplates.of(made).templates)
-    intake = Intake(recipe, shape, renderer, across_rows=False)
+    shape = shape_of(recipe, BuiltTemplates.of(made).sets(recipe))
+    kept: list[Example] = []
+    rejects = RejectLog(None)
+    intake = Intake(
+        recipe, shape, renderer, Path.cwd(), lambda row, _: kept.append(row.example), rejects,
+        across_rows=False,
+    )  # fmt: skip
     try:
-        intake.read(source, Path.cwd())
+        intake.read(source)
     except MissingColumn as error:
         fix = _other_column(recipe.task.kind, error.column, source)
         raise MissingColumn(error.name, error.column, error.columns, fix) from None
     for name, count in intake.blank_lines.items():
         say(blank_lines_skipped(name, count), style="yellow")
-    _require_rows(intake.kept, intake.rejects, None)
-    counts = Counter(r.what for r in intake.rejects)
-    return [row.example for row in intake.kept], dict(counts.most_common())
+    _require_rows(len(kept), rejects, None)
+    return kept, dict(rejects.counts.most_common())
 
 
 def source_like(
@@ -203,167 +191,211 @@ def _other_column(kind: str, column: str, source: SourceConfig) -> str:
     return f"Name the right one with {option}; a file needs a header line."
 
 
-# --- reading -----------------------------------------------------------------------------------
+# --- taking in ---------------------------------------------------------------------------------
 
 
-@dataclass
-class Intake:
-    """Takes in sources one after another and keeps the rows that pass."""
+def _keeper(kept: Kept, recipe: Recipe):  # type: ignore[no-untyped-def]
+    column = recipe.data.split.group_by
 
-    recipe: Recipe
-    shape: Shape
-    renderer: Renderer
-    across_rows: bool = True
-    """Off, filters that compare rows with earlier ones are left out."""
-    kept: list[Candidate] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
-    read_counts: dict[str, int] = field(default_factory=dict)
-    blank_lines: dict[str, int] = field(default_factory=dict)
-    """Per source that has some."""
-    lengths: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Per row id: tokens, and trained tokens."""
-    _filters: dict[str, list[Filter]] = field(default_factory=dict)
-    """Per split that sources name."""
+    def keep(row: Candidate, source: SourceConfig) -> None:
+        value = row.example.fields.get(column) if column else None
+        rendered = row.rendered
+        kept.append(
+            row.example, row.question, family=as_text(value) or None,
+            tokens=len(rendered.input_ids), trained=sum(rendered.trained),
+        )  # fmt: skip
 
-    def read(self, source: SourceConfig, root: Path) -> None:
-        """Read a source to its end or limit."""
-        filters = self._filters_for(source.split)
-        wanted = self.shape.columns(source)
-        table = sources.open_source(source, root, wanted=wanted)
-        name = source.format or self.shape.format
-        if name != self.shape.format and name in ("columns", "messages", "text"):
+    return keep
+
+
+def _take_in(intake: Intake, recipe: Recipe) -> list[tuple[str, SourceConfig]]:
+    """Read all sources, one after another or in turns; returns their names in messages."""
+    mix = recipe.data.mix
+    named = []
+    if mix is None or not mix.streaming:
+        for source in recipe.data.sources:
+            intake.read(source)
+            named.append((sources.name_of(source), source))
+        return named
+    streams: dict[str, Iterator[bool]] = {}
+    shares: dict[str, float] = {}
+    for source in recipe.data.sources:
+        opened = intake.open(source)
+        name = opened.table.name
+        if source.weight is None:
             raise DataError(
-                f"{table.name}: task.kind: {self.recipe.task.kind} needs format: "
-                f"{self.shape.format}, not {name}."
+                f"data.mix: streaming takes rows by weight; {name} has none. Write it as "
+                "data.sources: [{path: ..., weight: 2}]."
             )
-        rows: Iterator[Row | Reject] = FORMATS.load(name).rows(table, source)
-        count = 0
-        with progress(f"Reading {table.name}", table.total, _unit(table),
-                      shown=table.total >= _BIG) as advance:  # fmt: skip
-            place = 0
-            for count, row in enumerate(islice(rows, source.limit), 1):
-                self._take(row, source, filters)
-                if count % 500 == 0:
-                    advance(table.place[0] - place)
-                    place = table.place[0]
-            advance(table.total - place)
-        if count == 0:
-            columns = f" (columns: {', '.join(table.columns)})" if table.columns else ""
-            raise DataError(f"{table.name}: there are no rows in it{columns}.")
-        self.shape.require_fields_seen(table.name)
-        self.read_counts[table.name] = self.read_counts.get(table.name, 0) + count
-        if table.blank_lines:
-            self.blank_lines[table.name] = self.blank_lines.get(table.name, 0) + table.blank_lines
+        # Rows that are rejected must not count towards a source's share.
+        streams[name] = (True for kept in intake.taking(opened) if kept)
+        shares[name] = source.weight
+        named.append((name, source))
+    wanted = mix.rows or 0
+    with progress("Mixing", wanted, shown=wanted >= _MANY) as advance:
+        for number, _ in enumerate(interleaved(streams, shares), 1):
+            if number % 500 == 0:
+                advance(500)
+            if number == wanted:
+                break
+    return named
 
-    def _take(self, row: Row | Reject, source: SourceConfig, filters: Sequence[Filter]) -> None:
-        candidate = row if isinstance(row, Reject) else self.shape.apply(row, self.renderer.render)
-        if isinstance(candidate, Reject):
-            self.rejects.append(candidate)
-            return
-        example = candidate.example
-        try:
-            reason = next(filter(None, (judge(candidate) for judge in filters)), None)
-            reason = reason or self._unusable(candidate)
-        except DataError as error:
-            said = str(error).removeprefix(f"{example.origin}: ")
-            reason = f"cannot be rendered: {said}"
-        if reason:
-            self.rejects.append(Reject(example.origin, reason, dict(example.fields)))
-            return
-        for judge in filters:
-            if remember := getattr(judge, "remember", None):
-                remember(candidate)
-        self._keep(candidate, source)
 
-    def _unusable(self, candidate: Candidate) -> str | None:
-        rendered, limit = candidate.rendered, self.recipe.train.max_seq_length
-        if len(rendered.input_ids) > limit:
-            tokens = len(rendered.input_ids)
-            return f"too long: {tokens} tokens, the limit is {limit} (train.max_seq_length)"
-        if not any(rendered.trained):
-            return "nothing to learn: no token of the row is trained (train.train_on)"
+def _mixed(
+    kept: Kept, shared: Shared, recipe: Recipe, named: Sequence[tuple[str, SourceConfig]]
+) -> tuple[list[int], list[MixturePart]]:
+    """How often each row is written, and what each source gives to the training rows."""
+    mix = recipe.data.mix
+    train = [i for i in range(len(kept)) if shared.splits[i] == "train" and i not in shared.claimed]
+    chosen, parts = mixture(
+        [kept.weighed(i) for i in train],
+        config=None if mix is not None and mix.streaming else mix,
+        bounds=bounds_of(named),
+        seed=recipe.seed,
+    )
+    times = [0 if i in shared.claimed else 1 for i in range(len(kept))]
+    for i, taken in zip(train, chosen, strict=True):
+        times[i] = taken
+    return times, parts
+
+
+def _show_mixture(parts: Sequence[MixturePart]) -> None:
+    table(
+        "Training rows by source",
+        ["source", "has", "gives", "share", "trained tokens", "share"],
+        [
+            [p.source, f"{p.available:,}", f"{p.rows:,}", f"{p.share:.1%}",
+             f"{p.trained_tokens:,}", f"{p.trained_share:.1%}"]
+            for p in parts
+        ],
+    )  # fmt: skip
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def _write_splits(
+    run: Run,
+    kept: Kept,
+    shared: Shared,
+    times: Sequence[int],
+    renderer: Renderer,
+    rejects: RejectLog,
+) -> DataStats:
+    """Read the rows back and write each to its split."""
+    recipe = run.recipe
+    shots = _shot_pool(kept, shared, times, recipe)
+    counts = {split: SplitCounts() for split in SPLITS}
+    templates: Counter[str] = Counter()
+    terms: Counter[tuple[str, Terms]] = Counter()
+    samples = Samples()
+    wanted = {shared.splits[i] for i, taken in enumerate(times) if taken}
+    total = sum(times)
+    with contextlib.ExitStack() as open_files:
+        writers = {
+            split: open_files.enter_context(ExampleWriter(run.path / "data" / f"{split}.parquet"))
+            for split in SPLITS
+            if split in wanted
+        }
+        advance = open_files.enter_context(progress("Writing rows", total, shown=total >= _MANY))
+        for time in range(max(times, default=0)):
+            for i, example in enumerate(kept.examples()):
+                if time == 0 and i in shared.claimed:
+                    rejects.add(Reject(example.origin, shared.claimed[i], dict(example.fields)))
+                if times[i] <= time:
+                    continue
+                row = example.but(split=shared.splits[i], group=shared.groups[i])
+                if time:
+                    row = row.but(id=content_id([row.id, "again", time]))
+                tokens, trained = kept.tokens[i], kept.trained[i]
+                if shots is not None:
+                    row = shots.shown_before(row)
+                    rendered = renderer.render(row)
+                    tokens, trained = len(rendered.input_ids), sum(rendered.trained)
+                    if tokens > recipe.train.max_seq_length:
+                        reason = (
+                            f"too long with its shots: {tokens} tokens, the limit is "
+                            f"{recipe.train.max_seq_length} (data.shots, train.max_seq_length)"
+                        )
+                        rejects.add(Reject(row.origin, reason, dict(row.fields)))
+                        continue
+                writers[shared.splits[i]].write(row)
+                counts[shared.splits[i]].see(row, tokens, trained)
+                terms[row.origin.source, row.terms] += 1
+                if row.template is not None:
+                    templates[row.template] += 1
+                if row.split == "train":
+                    samples.see(row)
+                advance(1)
+        if "train" not in writers or not writers["train"].rows:
+            raise DataError(f"no rows are left to train on. Rejected:\n{rejects.reasons()}")
+    for split in SPLITS:
+        if split not in wanted:
+            (run.path / "data" / f"{split}.parquet").unlink(missing_ok=True)
+    return DataStats(
+        rows_read={},
+        rows_rejected=dict(rejects.counts.most_common()),
+        rejects_file=REJECTS,
+        splits={split: counts[split].stats() for split in SPLITS if split in wanted
+                and writers[split].rows},
+        templates=dict(templates),
+        samples=samples.shown(renderer),
+        terms=[
+            TermsPart(
+                source=source, rows=rows, licence=t.licence, commercial=t.commercial,
+                generator=t.generator, generator_terms=t.generator_terms,
+            )
+            for (source, t), rows in terms.most_common()
+        ],
+    )  # fmt: skip
+
+
+def _shot_pool(kept: Kept, shared: Shared, times: Sequence[int], recipe: Recipe) -> ShotPool | None:
+    """Training rows to show before others; None where the recipe asks for none."""
+    if not recipe.data.shots:
         return None
-
-    def _keep(self, candidate: Candidate, source: SourceConfig) -> None:
-        example = candidate.example
-        again = 1
-        while example.id in self.lengths:
-            again += 1
-            example = example.but(id=content_id([candidate.example.id, again]))
-        split = None if source.split == "auto" else source.split
-        rendered = candidate.rendered
-        self.lengths[example.id] = (len(rendered.input_ids), sum(rendered.trained))
-        del candidate.rendered  # the ids have done their work; only the row stays in memory
-        self.kept.append(replace(candidate, example=example.but(split=split)))
-
-    def _filters_for(self, split: str) -> list[Filter]:
-        """Filters of the sources that go to the same split.
-
-        Sets that their sources keep apart have filters of their own: a row of the test file is no
-        duplicate because a training file read before has it too. `share_out` sees to those.
-        """
-        key = "train" if split == "auto" else split
-        if key not in self._filters:
-            built = [FILTERS.build(f.use, **f.options) for f in self.recipe.data.filters]
-            if self.recipe.labels:
-                built = [FILTERS.build("labels"), *built]
-            if not self.across_rows:
-                built = [f for f in built if not hasattr(f, "remember")]
-            self._filters[key] = built
-        return self._filters[key]
-
-
-def _unit(table: Table) -> str:
-    return "rows" if table.name.endswith(".parquet") else "bytes"
+    pool = ShotPool(recipe.data.shots, recipe.seed)
+    for i, example in enumerate(kept.examples()):
+        if times[i] and shared.splits[i] == "train" and example.messages:
+            pool.offer(example.but(group=shared.groups[i]))
+    return pool
 
 
 # --- what must be there ------------------------------------------------------------------------
 
 
-def _require_rows(kept: Sequence[Candidate], rejects: Sequence[Reject], file: Path | None) -> None:
+def _require_rows(kept: int, rejects: RejectLog, file: Path | None) -> None:
     if kept:
         return
     where = f"\nEvery row and its reason: {file}" if file else ""
     raise DataError(
-        f"all {len(rejects)} rows were rejected, none is left:\n{_reasons(rejects)}{where}"
+        f"all {len(rejects)} rows were rejected, none is left:\n{rejects.reasons()}{where}"
     )
 
 
+def _require_families(kept: Kept, recipe: Recipe) -> None:
+    column = recipe.data.split.group_by
+    if column and all(kept[i].family is None for i in range(len(kept))):
+        raise DataError(f"data.split.group_by: no row has a column '{column}'.")
+
+
 def _require_training_rows(
-    examples: Sequence[Example], rejects: Sequence[Reject], labels: Sequence[str]
+    kept: Kept, shared: Shared, times: Sequence[int], rejects: RejectLog, labels: Sequence[str]
 ) -> None:
-    counts = Counter(e.label for e in examples if e.split == "train")
+    taken = [(kept[i].label, shared.splits[i]) for i, n in enumerate(times) if n]
+    counts = Counter(label for label, split in taken if split == "train")
     if not counts:
-        shares = Counter(str(e.split) for e in examples)
+        shares = Counter(split for _, split in taken)
         where = ", ".join(f"{split} {n}" for split, n in shares.items()) or "none"
-        why = f" Rejected:\n{_reasons(rejects)}" if rejects else ""
+        why = f" Rejected:\n{rejects.reasons()}" if len(rejects) else ""
         raise DataError(f"no rows are left to train on (rows per split: {where}).{why}")
     without = [label for label in labels if not counts[label]]
     if without:
-        every = Counter(e.label for e in examples)
+        every = Counter(label for label, _ in taken)
         found = ", ".join(f"'{label}' {every[label]}" for label in labels)
-        why = f" Rejected rows:\n{_reasons(rejects)}" if rejects else ""
+        why = f" Rejected rows:\n{rejects.reasons()}" if len(rejects) else ""
         named = ", ".join(f"'{label}'" for label in without)
         raise DataError(
             f"no training rows for the label {named} (rows per label in all splits: {found}). "
             f"Add rows, or take it out of task.labels.{why}"
         )
-
-
-def _reasons(rejects: Sequence[Reject]) -> str:
-    first: Mapping[str, Reject] = {r.what: r for r in reversed(rejects)}
-    counts = Counter(r.what for r in rejects)
-    return "\n".join(
-        f"  {n} x {what}, e.g. {first[what].origin}: {first[what].reason}"
-        for what, n in counts.most_common()
-    )
-
-
-def _write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
-    with atomic_write(path) as file:
-        for reject in rejects:
-            entry = {
-                "origin": str(reject.origin), "reason": reject.reason, "fields": reject.fields
-            }  # fmt: skip
-            # Damaged text holds lone surrogates; `\udc80` is how JSON spells them.
-            file.write((json_text(entry) + "\n").encode("utf-8", "backslashreplace"))

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from luthier.section import Section
 
 
+class FormatConfig(Section):
+    """An importer and its options: `{use: openassistant, paths: all}`."""
+
+    model_config = ConfigDict(**{**Section.model_config, "extra": "allow"})
+    use: str
+    """A file in `luthier/data/formats/`."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options as written, without the name."""
+        return dict(self.model_extra or {})
+
+
 class SourceConfig(Section):
     """One place rows come from: a file or a hub dataset."""
+
+    dataset: str | None = None
+    """A set of the catalogue (`luthier ls datasets`): sets `format`, `licence` and `generator`
+    where they are not given."""
 
     path: str | None = None
     """File (CSV, TSV, JSON, JSONL, Parquet), relative to the recipe; `luthier:NAME` is a set
@@ -23,9 +40,11 @@ class SourceConfig(Section):
     """Revision of the hub dataset."""
     hub_split: str = "train"
     """Which split of the hub dataset to read."""
-    format: str | None = None
-    """Importer, a file in `luthier/data/formats/`; null: by the task (`messages` for chat, `text`
-    for text, `columns` for the others)."""
+    format: Annotated[
+        FormatConfig | None, BeforeValidator(lambda v: {"use": v} if isinstance(v, str) else v)
+    ] = None
+    """Importer, a file in `luthier/data/formats/`, by its name alone or with options; null: that
+    of `dataset`, else by the task (`messages` for chat, `text` for text, `columns` for others)."""
     input: str = "input"
     """Column that holds the input."""
     output: str = "output"
@@ -34,6 +53,20 @@ class SourceConfig(Section):
     """Column that holds plain text (`task.kind: text`; HF `dataset_text_field`)."""
     messages: str = "messages"
     """Column that holds a list of {role, content} (`task.kind: chat`)."""
+    fields: dict[str, str] = {}
+    """Further columns under the names that templates use: `{premise: sentence1}`."""
+    template: str | Annotated[list[str], Field(min_length=1)] | None = None
+    """Templates of this source's rows; null: those of `data.template`."""
+    licence: str | None = None
+    """Data licence of the rows (SPDX identifier, or words)."""
+    commercial: Literal["yes", "no", "unclear"] | None = None
+    """Whether the licence allows commercial use; null: by `licence`."""
+    generator: str | None = None
+    """The model that wrote the rows; null: people did, or nobody knows."""
+    weight: float | None = Field(default=None, gt=0)
+    """Share of the source in a mixture (`data.mix: {strategy: weights}`)."""
+    max_rows: int | None = Field(default=None, ge=1)
+    """At most this many of its rows go into a mixture, chosen by the seed."""
     split: Literal["auto", "train", "validation", "calibration", "test"] = "auto"
     """`auto` shares the rows out as `data.split` says; a name sends all of them there."""
     limit: int | None = Field(default=None, ge=1)
@@ -80,6 +113,8 @@ class SplitConfig(Section):
     """Touched once, by `luthier evaluate`."""
     near_duplicates: float = Field(default=0.6, gt=0, le=1)
     """Rows at least this similar (Jaccard over word 3-grams) share a split."""
+    group_by: str | None = None
+    """A column: rows with the same value in it share a split (a passage, a conversation tree)."""
 
     @model_validator(mode="after")
     def _leaves_training_rows(self) -> SplitConfig:
@@ -94,14 +129,72 @@ class SplitConfig(Section):
         return self.model_copy(update={"calibration": 0.1 if calibrated else 0.0})
 
 
+class MixConfig(Section):
+    """How many training rows each source gives."""
+
+    strategy: Literal["proportional", "temperature", "weights"] = "proportional"
+    """`proportional`: to the sizes, each counted up to `maximum` (T5, arXiv 1910.10683, 3.5.2;
+    FLAN, arXiv 2109.01652, 2.1). `temperature`: those rates to the power of 1/temperature.
+    `weights`: to the `weight` of each source."""
+    maximum: int | None = Field(default=3000, ge=1)
+    """Rows up to which a source counts; 3,000 in FLAN. null: all of them."""
+    temperature: float = Field(default=2.0, ge=1)
+    """1 is proportional; the larger, the more equal the shares (T5 tried 2, 4 and 8)."""
+    rows: int | None = Field(default=None, ge=1)
+    """Size of the mixture; null: as many as there are without taking a row twice."""
+    repeat: bool = False
+    """Whether a source with too few rows gives them several times; else it gives what it has."""
+    streaming: bool = False
+    """Take the first rows of each source in these shares and read no further: for sets larger
+    than memory or disk. Needs `rows`, and `weights` unless the sizes are known."""
+
+    @model_validator(mode="after")
+    def _streaming_knows_its_end(self) -> MixConfig:
+        if self.streaming and self.rows is None:
+            raise ValueError("streaming needs 'rows', the size of the mixture")
+        if self.streaming and self.strategy != "weights":
+            raise ValueError(
+                "streaming does not read the sources to their ends, so their sizes are unknown: "
+                "use strategy: weights"
+            )
+        return self
+
+
+class OptionsConfig(Section):
+    """The clause that lists the possible answers, where a template has `{options_}`."""
+
+    mode: Literal["on", "off", "sampled"] = "on"
+    """`sampled`: with the clause in a share of the rows (FLAN v2 trains on both)."""
+    share: float = Field(default=0.5, gt=0, lt=1)
+    """Rows with the clause when sampled."""
+    shuffle: bool = True
+    """The order is drawn for each row by the seed; else that of `task.labels`."""
+    style: Literal["dash", "letters", "words"] = "dash"
+    """`- yes`, `(A) yes`, or `yes, no or maybe`."""
+
+
 class DataConfig(Section):
     """Where the rows come from and what becomes of them."""
 
+    use: Literal["commercial", "research"] | None = None
+    """What the model is for. `commercial` leaves out rows whose licence or generator forbids it or
+    does not say; `research` keeps all and lists them; null: nothing is judged."""
+
     sources: list[SourceConfig] = Field(min_length=1)
     """Read in order."""
-    template: str | Annotated[list[str], Field(min_length=1)] = "plain"
-    """A template of `luthier/data/templates/`, or a YAML file of your own; with several, each
-    row gets one by its id."""
+    template: str | Annotated[list[str], Field(min_length=1)] | None = None
+    """A template or a set of templates of `luthier/data/templates/`, or a file of your own (a
+    template, a set, promptsource YAML, FLAN pairs in JSON); with several, each row gets one by its
+    id. null: instruction formats bring their own words, columns are taken as they are (`plain`)."""
+    inverted: bool = False
+    """Also use templates turned round (given the answer, ask for the input), where the fields
+    allow it; not in classification, whose completion is the label."""
+    options: OptionsConfig = OptionsConfig()
+    """The clause with the possible answers."""
+    shots: int = Field(default=0, ge=0, le=32)
+    """Training rows shown as solved examples before each row."""
+    mix: MixConfig | None = None
+    """How many training rows each source gives; null: all of them."""
     filters: list[FilterConfig] = Field(
         default=[
             FilterConfig(use="empty"),
@@ -113,7 +206,12 @@ class DataConfig(Section):
     split: SplitConfig = SplitConfig()
     """How the rows of sources with `split: auto` are shared out."""
 
+    def templates_of(self, source: SourceConfig) -> list[str]:
+        """Names of the templates of a source's rows; empty where the rows bring their own words."""
+        given = source.template if source.template is not None else self.template
+        return [given] if isinstance(given, str) else list(given or [])
+
     @property
     def templates(self) -> list[str]:
-        """The template names as a list."""
-        return [self.template] if isinstance(self.template, str) else list(self.template)
+        """Names of all templates, each once."""
+        return list(dict.fromkeys(n for s in self.sources for n in self.templates_of(s)))

@@ -1,156 +1,429 @@
 """Near-duplicates: pairs of texts that share most of their word 3-grams.
 
 Resemblance is the Jaccard similarity of the sets of shingles (A. Broder, "On the resemblance and
-containment of documents", 1997). MinHash signatures cut into bands (Leskovec, Rajaraman, Ullman,
-"Mining of Massive Datasets", section 3.4) propose pairs; each proposed pair is then measured
-exactly, so nothing is ever called similar that is not. Bands are chosen such that a pair right at
-the threshold is missed with a probability of at most one in a million.
+containment of documents", 1997). MinHash proposes pairs (see `minhash.py`); each proposed pair is
+then measured exactly, so nothing is ever called similar that is not. A pair right at the
+threshold is missed with a probability of at most one in a million.
+
+Texts are taken in blocks. What memory holds of a text does not grow with its length: its shingles
+lie on disk until the command ends.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-import re
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import NamedTuple
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Hashes = NDArray[np.uint64]
-SHINGLE_WORDS = 3
-MISS = 1e-6
-MAX_HASHES = 256
-_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-# Scripts without spaces between words: every character counts as a word.
-_WORD = re.compile(f"[{_CJK}]|[^\\W{_CJK}]+")
-_MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], dtype=np.uint64)
+from luthier.data.minhash import Signer
+from luthier.data.scratch import Scratch
+from luthier.data.shingles import BLOCK, Hashes, Numbers, jaccard, marks, shingle_sets
+from luthier.data.shingles import shingles as shingles
+
 _SLACK = 1e-9
 """Similarities are ratios of small integers; this only absorbs their rounding."""
+_NUMBER_BITS = np.uint64(28)
+"""Of a text's number in a table entry; the 36 bits above are a band's key."""
+_NUMBER = np.uint64((1 << 28) - 1)
+_LARGEST = 1 << 24
+"""Entries of a table (128 MiB) from which it is not merged with another."""
+_WAITING = 1 << 18
+"""Shingles that wait in memory to be written together."""
+
+Kind = TypeVar("Kind", bound=np.generic)
 
 
-@lru_cache(maxsize=1 << 18)
-def _word(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+# --- what is kept of a text --------------------------------------------------------------------
 
 
-def shingles(text: str) -> Hashes:
-    """The word 3-grams of a text as sorted distinct 64-bit hashes.
+class Pairs(NamedTuple):
+    """Pairs of texts, or of classes of texts, that resemble each other."""
 
-    Case and punctuation do not count. A text of fewer than three words is one shingle; a text
-    without words (`?!`) is its characters.
-    """
-    words = _WORD.findall(text.casefold()) or [text.strip()]
-    ids = np.zeros(max(len(words), SHINGLE_WORDS), dtype=np.uint64)
-    ids[: len(words)] = [_word(w) for w in words]
-    windows = np.lib.stride_tricks.sliding_window_view(ids, SHINGLE_WORDS)
-    mixed: Hashes = (windows * _MIX).sum(axis=1, dtype=np.uint64)
-    mixed ^= mixed >> np.uint64(29)
-    return np.unique(mixed * _MIX[:1])
+    ones: Numbers
+    others: Numbers
+    similarity: NDArray[np.float64]
 
 
-def banding(similarity: float) -> tuple[int, int]:
-    """Bands and rows per band that find a pair of this similarity with probability 1 - MISS.
+class _Grown(Generic[Kind]):
+    """An array that rows are put behind."""
 
-    A band of r rows agrees with probability s^r, so b bands all miss with (1 - s^r)^b. More rows
-    propose fewer wrong pairs; they are bounded by MAX_HASHES = b r. Below a similarity of about
-    0.05 no such banding exists and the one with the fewest misses (r = 1) is taken.
-    """
-    best = (MAX_HASHES, 1)
-    for rows in range(1, 17):
-        agree = min(similarity**rows, 1 - 1e-9)
-        bands = math.ceil(math.log(MISS) / math.log1p(-agree))
-        if bands * rows <= MAX_HASHES:
-            best = (bands, rows)
-    return best
+    def __init__(self, kind: type[Kind], *shape: int) -> None:
+        self._room: NDArray[Kind] = np.empty((BLOCK, *shape), kind)
+        self._size = 0
+
+    def put(self, rows: NDArray[Kind]) -> None:
+        end = self._size + len(rows)
+        if end > len(self._room):
+            room = np.empty((end + end // 2, *self._room.shape[1:]), self._room.dtype)
+            room[: self._size] = self.rows
+            self._room = room
+        self._room[self._size : end] = rows
+        self._size = end
+
+    @property
+    def rows(self) -> NDArray[Kind]:
+        return self._room[: self._size]
 
 
-class Entry(NamedTuple):
+class _Kept:
+    """Sketches and shingles by number; the shingles are on disk, but for the last ones."""
+
+    def __init__(self, signer: Signer, similarity: float, folder: Path | None) -> None:
+        self.signer, self.similarity = signer, similarity
+        self._sketches = _Grown(np.uint64, 2)
+        self._ends = _Grown(np.int64)
+        self._ends.put(np.zeros(1, np.int64))
+        self._file = Scratch(folder)
+        self._waiting: list[Hashes] = []
+
+    def __len__(self) -> int:
+        return len(self._sketches.rows)
+
+    def put(self, sets: Sequence[Hashes], sketches: Hashes) -> None:
+        self._sketches.put(sketches)
+        sizes = np.array([len(s) for s in sets])
+        self._ends.put(self._ends.rows[-1] + np.cumsum(sizes))
+        self._waiting += sets
+        if self._ends.rows[-1] - self._file.size // 8 > _WAITING:
+            self._file.put(np.concatenate(self._waiting).data.cast("B"))
+            self._waiting.clear()
+
+    def sizes(self, numbers: Numbers) -> Numbers:
+        """Shingles of each of some texts."""
+        return self._ends.rows[numbers + 1] - self._ends.rows[numbers]
+
+    def sketches(self, numbers: Numbers) -> Hashes:
+        """Sketches of some texts."""
+        return self._sketches.rows[numbers]
+
+    def take(self, numbers: Numbers) -> list[Hashes]:
+        """Shingles of each of some texts."""
+        written = len(self) - len(self._waiting)
+        starts = self._ends.rows[numbers].tolist()
+        sizes = self.sizes(numbers).tolist()
+        return [
+            np.frombuffer(self._file.get(8 * start, 8 * size), np.uint64)
+            if number < written
+            else self._waiting[number - written]
+            for number, start, size in zip(numbers.tolist(), starts, sizes, strict=True)
+        ]
+
+    def likely(self, sizes: Numbers, sketches: Hashes, numbers: Numbers) -> NDArray[np.bool_]:
+        """Whether texts of these sizes and sketches may resemble kept ones, pair by pair."""
+        kept = self.sizes(numbers)
+        fit: NDArray[np.bool_] = np.minimum(sizes, kept) >= (
+            np.maximum(sizes, kept) * self.similarity - _SLACK
+        )
+        return fit & self.signer.alike(sketches, self.sketches(numbers))
+
+    def resembling(
+        self, sets: Callable[[Numbers], Sequence[Hashes]], ones: Numbers, numbers: Numbers
+    ) -> Iterator[Pairs]:
+        """The pairs that are at or above the threshold, some at a time.
+
+        Args:
+            sets: gives the shingles of some of `ones`.
+            ones: texts.
+            numbers: a kept text for each of them.
+        """
+        for start in range(0, len(ones), BLOCK):
+            one, number = ones[start : start + BLOCK], numbers[start : start + BLOCK]
+            measured = jaccard(sets(one), self.take(number))
+            enough = measured >= self.similarity - _SLACK
+            yield Pairs(one[enough], number[enough], measured[enough])
+
+
+# --- one text after another --------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Entry:
     """A text as the index sees it."""
 
     shingles: Hashes
     keys: list[int]
     """One bucket per band."""
+    sketch: Hashes
+    near: list[tuple[int, float]]
+    """Texts in the index's tables that resemble it."""
+    tables: int
+    """Which state of the tables that is."""
 
 
 class NearIndex:
-    """Texts seen so far, to be asked which of them resemble another."""
+    """Texts seen so far, to be asked which of them resemble another.
 
-    def __init__(self, similarity: float) -> None:
-        """Start empty; from this Jaccard similarity on, in (0, 1], texts are near-duplicates."""
+    Buckets are sorted tables of (key, number) that are merged when they are of a size, as in a
+    log-structured merge tree (P. O'Neil et al., 1996): eight bytes for each band of a text. The
+    latest texts are in a dictionary, so that a text meets those right before it too.
+    """
+
+    def __init__(self, similarity: float, folder: Path | None = None) -> None:
+        """Start empty.
+
+        Args:
+            similarity: from this Jaccard similarity on, in (0, 1], texts are near-duplicates.
+            folder: on the disk that is to hold the shingles; None: the system's for such files.
+        """
         self.similarity = similarity
-        self._bands, self._rows = banding(similarity)
-        random = np.random.default_rng(1997)
-        count = self._bands * self._rows
-        odd = np.uint64(1)
-        self._factor: Hashes = random.integers(0, 2**64, count, dtype=np.uint64) | odd
-        self._offset: Hashes = random.integers(0, 2**64, count, dtype=np.uint64)
-        self._join: Hashes = random.integers(0, 2**64, self._rows, dtype=np.uint64) | odd
-        self._band: Hashes = random.integers(0, 2**64, self._bands, dtype=np.uint64)
-        self._buckets: dict[int, int | list[int]] = {}
-        self._sets: list[Hashes] = []
+        self._signer = Signer(similarity)
+        self._kept = _Kept(self._signer, similarity, folder)
+        self._tables: list[Hashes] = []
+        self._state = 0
+        self._latest: dict[int, int | list[int]] = {}
+        self._unsorted: list[list[int]] = []
+        """Keys of the latest texts."""
 
-    def entry(self, text: str) -> Entry:
-        """Shingles and band keys of a text."""
-        return self._entry(shingles(text))
+    def __len__(self) -> int:
+        """How many texts are remembered."""
+        return len(self._kept)
 
-    def _entry(self, hashes: Hashes) -> Entry:
-        # Multiply-shift hashing stands in for random permutations; the smallest value is kept.
-        smallest = np.full(len(self._factor), np.iinfo(np.uint64).max, dtype=np.uint64)
-        for start in range(0, len(hashes), 4096):
-            part = hashes[start : start + 4096, None] * self._factor + self._offset
-            np.minimum(smallest, (part >> np.uint64(20)).min(axis=0), out=smallest)
-        grouped = smallest.reshape(self._bands, self._rows)
-        keys = (grouped * self._join).sum(axis=1, dtype=np.uint64) ^ self._band
-        return Entry(hashes, keys.tolist())
+    def entry(self, text: str, scope: int = 0) -> Entry:
+        """A text, to be asked for or remembered."""
+        return self.entries([text], [scope])[0]
+
+    def entries(self, texts: Sequence[str], scopes: Sequence[int] | None = None) -> list[Entry]:
+        """Texts that are to be asked for or remembered one after another; faster than singly.
+
+        Args:
+            texts: at most BLOCK texts.
+            scopes: a number below 2^64 for each: texts of different scopes never resemble.
+        """
+        if not texts:
+            return []
+        if len(self._unsorted) >= BLOCK:
+            self._sort_in()
+        sets = shingle_sets(texts, scopes)
+        signed = self._signer.sign(sets.short, sets.ends[:-1])
+        keys = signed.keys >> _NUMBER_BITS
+        each = sets.each()
+        near = self._in_tables(keys, each, signed.sketches)
+        return [
+            Entry(*row, self._state)
+            for row in zip(each, keys.tolist(), signed.sketches, near, strict=True)
+        ]
 
     def add(self, entry: Entry) -> int:
         """Remember a text; returns its number (0, 1, ...)."""
-        number = len(self._sets)
-        self._sets.append(entry.shingles)
+        number = len(self._kept)
+        self._kept.put([entry.shingles], entry.sketch[None])
         for key in entry.keys:
-            bucket = self._buckets.get(key)
+            bucket = self._latest.get(key)
             if bucket is None:
-                self._buckets[key] = number
+                self._latest[key] = number
             elif isinstance(bucket, int):
-                self._buckets[key] = [bucket, number]
+                self._latest[key] = [bucket, number]
             else:
                 bucket.append(number)
+        self._unsorted.append(entry.keys)
         return number
 
     def similar(self, entry: Entry) -> list[tuple[int, float]]:
         """Numbers and similarities of the remembered texts that resemble this one."""
+        sets, sketches = [entry.shingles], entry.sketch[None]
+        if entry.tables != self._state:
+            keys = np.array([entry.keys], np.uint64)
+            entry.near = self._in_tables(keys, sets, sketches)[0]
+            entry.tables = self._state
         found: set[int] = set()
         for key in entry.keys:
-            bucket = self._buckets.get(key)
+            bucket = self._latest.get(key)
             if isinstance(bucket, int):
                 found.add(bucket)
             elif bucket is not None:
                 found.update(bucket)
-        size = len(entry.shingles)
-        least, most = size * self.similarity - _SLACK, size / self.similarity + _SLACK
-        candidates = [n for n in sorted(found) if least <= len(self._sets[n]) <= most]
-        if not candidates:
-            return []
-        measured = self._jaccard(entry.shingles, candidates)
-        return [
-            (n, float(s))
-            for n, s in zip(candidates, measured, strict=True)
-            if s >= self.similarity - _SLACK
-        ]
+        if not found:
+            return entry.near
+        near = [list(entry.near)]
+        self._measure(sets, sketches, np.zeros(len(found), np.int64), np.array(sorted(found)), near)
+        return near[0]
 
-    def _jaccard(self, hashes: Hashes, candidates: Sequence[int]) -> NDArray[np.float64]:
-        """Exact similarity of one set to each candidate: (candidates,) float64."""
-        sets = [self._sets[n] for n in candidates]
+    def _sort_in(self) -> None:
+        """Turn the latest texts into a table, and merge tables of like size."""
+        first = len(self._kept) - len(self._unsorted)
+        keys = np.array(self._unsorted, np.uint64) << _NUMBER_BITS
+        table = (keys | np.arange(first, len(self._kept), dtype=np.uint64)[:, None]).ravel()
+        table.sort()
+        self._tables.append(table)
+        self._latest.clear()
+        self._unsorted.clear()
+        self._state += 1
+        while len(self._tables) > 1:
+            large, small = self._tables[-2:]
+            if len(large) > 2 * len(small) or len(large) + len(small) > _LARGEST:
+                break
+            del self._tables[-2:]
+            merged = np.concatenate([large, small])
+            merged.sort()
+            self._tables.append(merged)
+
+    def _in_tables(
+        self, keys: Hashes, sets: Sequence[Hashes], sketches: Hashes
+    ) -> list[list[tuple[int, float]]]:
+        """For each of some texts, the texts in the tables that resemble it."""
+        near: list[list[tuple[int, float]]] = [[] for _ in sets]
+        wanted = keys << _NUMBER_BITS
+        wanted |= np.arange(len(sets), dtype=np.uint64)[:, None]
+        wanted = np.sort(wanted, axis=None)
+        lowest, owners = wanted & ~_NUMBER, wanted & _NUMBER
+        pairs = [_matches(table, lowest, owners) for table in self._tables]
+        every = np.unique(np.concatenate([np.zeros(0, np.uint64), *pairs]))
+        for part in (every[i : i + _WAITING] for i in range(0, len(every), _WAITING)):
+            ones = (part >> _NUMBER_BITS).astype(np.int64)
+            self._measure(sets, sketches, ones, (part & _NUMBER).astype(np.int64), near)
+        return near
+
+    def _measure(
+        self,
+        sets: Sequence[Hashes],
+        sketches: Hashes,
+        ones: Numbers,
+        numbers: Numbers,
+        near: list[list[tuple[int, float]]],
+    ) -> None:
+        """Put those of the proposed pairs that resemble each other into `near`."""
         sizes = np.array([len(s) for s in sets])
-        every = np.concatenate(sets)
-        place = np.minimum(np.searchsorted(hashes, every), len(hashes) - 1)
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        common = np.add.reduceat((hashes[place] == every).astype(np.int64), starts)
-        ratio: NDArray[np.float64] = common / (len(hashes) + sizes - common)
-        return ratio
+        likely = self._kept.likely(sizes[ones], sketches[ones], numbers)
+        pairs = self._kept.resembling(
+            lambda some: [sets[i] for i in some.tolist()], ones[likely], numbers[likely]
+        )
+        for found in pairs:
+            for one, number, similarity in zip(*(x.tolist() for x in found), strict=True):
+                near[one].append((number, similarity))
+
+
+def _matches(table: Hashes, lowest: Hashes, owners: Hashes) -> Hashes:
+    """Pairs (owner, number) of the owners' keys in a table, in one number each."""
+    starts = np.searchsorted(table, lowest)
+    hit = np.flatnonzero((table[np.minimum(starts, len(table) - 1)] & ~_NUMBER) == lowest)
+    stops = np.searchsorted(table, lowest[hit] | _NUMBER, side="right")
+    # Where the last entry is below the key, start and stop are both the end.
+    counts = np.maximum(stops - starts[hit], 0)
+    before = np.concatenate([[0], np.cumsum(counts)])
+    places = np.arange(before[-1]) + np.repeat(starts[hit] - before[:-1], counts)
+    found: Hashes = (np.repeat(owners[hit], counts) << _NUMBER_BITS) | (table[places] & _NUMBER)
+    return found
+
+
+# --- all pairs at once -------------------------------------------------------------------------
+
+
+Wanted = Callable[[Numbers, Numbers], NDArray[np.bool_]]
+
+
+class Corpus:
+    """Texts that are all there before anything is asked: every pair that resembles each other.
+
+    Texts with the same shingles are one class. A text takes 32 bytes of memory; keys and shingles
+    are on disk, and one band is looked at after another.
+    """
+
+    def __init__(self, similarity: float, folder: Path | None = None) -> None:
+        """Start empty; arguments as those of `NearIndex`."""
+        self._signer = Signer(similarity)
+        self._kept = _Kept(self._signer, similarity, folder)
+        self._marks = _Grown(np.uint64)
+        self._keys = Scratch(folder)
+        self._blocks: list[int] = []
+        """How many texts each piece of keys is of."""
+        self._classes: tuple[Numbers, Numbers] | None = None
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Take in at most BLOCK texts."""
+        if not texts:
+            return
+        sets = shingle_sets(texts)
+        begins = sets.ends[:-1]
+        signed = self._signer.sign(sets.short, begins)
+        self._kept.put(sets.each(), signed.sketches)
+        self._keys.put(np.ascontiguousarray(signed.keys.T >> np.uint64(32), np.uint32).data)
+        self._blocks.append(len(texts))
+        self._marks.put(marks(sets))
+        self._classes = None
+
+    @property
+    def same(self) -> Numbers:
+        """Per text the number of its class, in order of appearance."""
+        return self._sorted_out()[0]
+
+    def _sorted_out(self) -> tuple[Numbers, Numbers]:
+        """Class of each text, and the first text of each class."""
+        if self._classes is None:
+            _, first, same = np.unique(self._marks.rows, return_index=True, return_inverse=True)
+            rank = np.empty(len(first), np.int64)
+            rank[np.argsort(first)] = np.arange(len(first))
+            self._classes = rank[same], np.sort(first)
+        return self._classes
+
+    def pairs(self, wanted: Wanted | None = None) -> Iterator[Pairs]:
+        """Pairs of classes at or above the threshold, the lower class first, some at a time.
+
+        A pair may come again where there are very many.
+
+        Args:
+            wanted: told proposed pairs, says which are worth measuring; None: all.
+        """
+        first = self._sorted_out()[1]
+        done = np.zeros(0, np.uint64)
+        for band in range(self._signer.bands):
+            fresh = [done]
+            for ones, others in _equal(self._band(band)[first]):
+                if wanted is not None:
+                    use = wanted(ones, others)
+                    ones, others = ones[use], others[use]
+                one, other = first[ones], first[others]
+                use = self._kept.likely(self._kept.sizes(one), self._kept.sketches(one), other)
+                packed = (ones[use].astype(np.uint64) << np.uint64(32)) | others[use].astype(
+                    np.uint64
+                )
+                packed = packed[~_among(packed, done)]
+                fresh.append(packed)
+                one = first[(packed >> np.uint64(32)).astype(np.int64)]
+                other = first[(packed & np.uint64(0xFFFFFFFF)).astype(np.int64)]
+                for found in self._kept.resembling(self._kept.take, one, other):
+                    yield Pairs(self.same[found.ones], self.same[found.others], found.similarity)
+            if sum(map(len, fresh)) <= _LARGEST:
+                done = np.sort(np.concatenate(fresh))
+
+    def _band(self, band: int) -> NDArray[np.uint32]:
+        """The keys of all texts in a band."""
+        pieces, start = [], 0
+        for count in self._blocks:
+            pieces.append(self._keys.get(start + 4 * count * band, 4 * count))
+            start += 4 * count * self._signer.bands
+        return np.frombuffer(b"".join(pieces), np.uint32)
+
+
+def _equal(keys: NDArray[np.uint32]) -> Iterator[tuple[Numbers, Numbers]]:
+    """All pairs of places with the same key, the lower place first, some at a time."""
+    table = (keys.astype(np.uint64) << np.uint64(32)) | np.arange(len(keys), dtype=np.uint64)
+    table.sort()
+    places = (table & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    ordered = keys[places]
+    at = np.arange(len(keys))
+    for apart in range(1, len(keys)):
+        # Keys that differ at this distance differ at every larger one.
+        at = at[: np.searchsorted(at, len(keys) - apart)]
+        at = at[ordered[at] == ordered[at + apart]]
+        if not len(at):
+            return
+        for part in (at[i : i + _WAITING] for i in range(0, len(at), _WAITING)):
+            yield places[part], places[part + apart]
+
+
+def _among(numbers: Hashes, ordered: Hashes) -> NDArray[np.bool_]:
+    """Which numbers are in a sorted array."""
+    if not len(ordered):
+        return np.zeros(len(numbers), bool)
+    places = np.minimum(np.searchsorted(ordered, numbers), len(ordered) - 1)
+    found: NDArray[np.bool_] = ordered[places] == numbers
+    return found
 
 
 class Resemblance(NamedTuple):
@@ -163,31 +436,28 @@ class Resemblance(NamedTuple):
 
 
 def resemblance(
-    texts: Sequence[str], similarity: float, advance: Callable[[int], None] = lambda n: None
+    texts: Iterable[str], similarity: float, advance: Callable[[int], None] = lambda n: None
 ) -> Resemblance:
     """Find all near-duplicates among texts.
 
     Args:
         texts: the texts.
         similarity: threshold, in (0, 1].
-        advance: told after each text that one more is done.
+        advance: told after some texts how many more are done.
     """
-    index = NearIndex(similarity)
-    classes: dict[bytes, int] = {}
-    same: list[int] = []
-    pairs: list[tuple[int, int, float]] = []
-    for text in texts:
-        hashes = shingles(text)
-        mark = hashlib.blake2b(hashes.tobytes(), digest_size=16).digest()
-        if mark not in classes:
-            classes[mark] = len(classes)
-            if similarity < 1:
-                entry = index._entry(hashes)
-                pairs += [(n, classes[mark], s) for n, s in index.similar(entry)]
-                index.add(entry)
-        same.append(classes[mark])
-        advance(1)
-    return Resemblance(same, pairs)
+    corpus = Corpus(similarity)
+    rest = iter(texts)
+    while block := list(islice(rest, BLOCK)):
+        corpus.add(block)
+        advance(len(block))
+    found = {
+        (one, other): alike
+        for pairs in corpus.pairs()
+        for one, other, alike in zip(*(x.tolist() for x in pairs), strict=True)
+    }
+    return Resemblance(
+        corpus.same.tolist(), [(*pair, alike) for pair, alike in sorted(found.items())]
+    )
 
 
 class Union:
@@ -195,15 +465,23 @@ class Union:
 
     def __init__(self, size: int) -> None:
         """Start with every item on its own."""
-        self.parent = list(range(size))
+        self.parent = array("q", range(size))
 
     def find(self, item: int) -> int:
         """The representative of an item's set."""
-        while self.parent[item] != item:
-            self.parent[item] = self.parent[self.parent[item]]
-            item = self.parent[item]
+        parent = self.parent
+        while parent[item] != item:
+            parent[item] = parent[parent[item]]
+            item = parent[item]
         return item
 
     def join(self, a: int, b: int) -> None:
         """Make two sets one."""
         self.parent[self.find(b)] = self.find(a)
+
+    def roots(self) -> Numbers:
+        """The representative of every item's set."""
+        roots = np.array(self.parent)
+        while (further := roots[roots]).tobytes() != roots.tobytes():
+            roots = further
+        return roots

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.errors import DataError, nearest
-from luthier.example import Message, Origin
+from luthier.example import Message, Origin, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,13 @@ class Row:
     origin: Origin
     fields: dict[str, Any]
     messages: tuple[Message, ...] = ()
-    """The conversation, where the row is one."""
+    """The conversation, where the row is one; it ends with the assistant's answer."""
+    text: str | None = None
+    """Plain text for language modelling, where the row is that."""
+    tools: str | None = None
+    """JSON list of the tools of a conversation."""
+    terms: Terms | None = None
+    """Where the row itself says on what terms it may be used; None: as its source."""
 
 
 @dataclass(frozen=True, slots=True)

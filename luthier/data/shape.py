@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from luthier.chat import Rendered
 from luthier.data.candidate import Candidate
-from luthier.data.config import SourceConfig
+from luthier.data.config import DataConfig, SourceConfig
+from luthier.data.draws import Draw, pick
+from luthier.data.inversion import inverted
 from luthier.data.rows import Reject, Row
-from luthier.data.template import MissingField, Template, as_text
+from luthier.data.template import MissingField, Skipped, Template, as_text
+from luthier.data.template_sets import load_templates
 from luthier.errors import DataError
 from luthier.example import Example, content_id
 from luthier.recipe import Recipe
 
 Render = Callable[[Example], Rendered]
+PLAIN = "plain"
+"""The template of columns where the recipe names none."""
 
 
 @dataclass
@@ -25,68 +31,106 @@ class Shape:
 
     kind: str
     labels: list[str]
-    templates: list[Template]
-    """Empty for chat and text."""
-    _lacking: Counter[str] = field(default_factory=Counter)
-    """Rows of the current source that lacked a placeholder's field."""
-    _filled: Counter[str] = field(default_factory=Counter)
-    """Rows of the current source that had it."""
+    data: DataConfig
+    seed: int
+    sets: Mapping[str, Sequence[Template]]
+    """Per name in the recipe: one template, or those of a set."""
+    _lacking: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(template, placeholder): rows of the current source that lacked the field."""
+    _filled: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """The same for rows that had it."""
     _fields: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def templates(self) -> list[Template]:
+        """All of them, each once."""
+        return [t for templates in self.sets.values() for t in templates]
 
     @property
     def format(self) -> str:
         """The importer this task needs unless its sources name another."""
         return {"chat": "messages", "text": "text"}.get(self.kind, "columns")
 
-    def columns(self, source: SourceConfig) -> list[str]:
-        """Columns that are read from a source."""
-        if self.kind == "chat":
-            return [source.messages]
-        return [source.text] if self.kind == "text" else [source.input, source.output]
+    def columns(self, source: SourceConfig, name: str) -> list[str]:
+        """Columns that a source is asked for, when read with the importer of that name."""
+        asked = {
+            "messages": [source.messages],
+            "text": [source.text],
+            "columns": [source.input, source.output, *source.fields.values()],
+        }
+        return asked.get(name, [])
 
-    def apply(self, row: Row, render: Render) -> Candidate | Reject:
+    def apply(self, row: Row, source: SourceConfig, render: Render) -> Candidate | Reject:
         """Turn a row into an example, with what it asks and answers."""
-        if self.kind == "chat":
-            turns = [m for m in row.messages[:-1] if m.role != "system"]
-            question = "\n".join(m.content for m in turns if m.role == "user")
-            said = [part for m in row.messages for part in (m.role, m.content)]
-            example = Example(
-                content_id(said), row.origin, fields=row.fields, messages=row.messages
-            )
-            return Candidate(example, question, row.messages[-1].content, [], render)
+        if row.text is not None:
+            return self._text(row, render)
+        templates = self._templates_of(source)
+        if row.messages and not templates:
+            return self._conversation(row, render)
         if self.kind == "text":
-            text = row.fields["text"]
-            example = Example(content_id([text]), row.origin, fields=row.fields, text=text)
-            return Candidate(example, text, "", [], render)
-        return self._templated(row, render)
+            return Reject(row.origin, "no plain text: task.kind is text", row.fields)
+        return self._templated(row, templates or list(self.sets[PLAIN]), render)
 
-    def _templated(self, row: Row, render: Render) -> Candidate | Reject:
-        answer = self._answer(row.fields["output"])
-        fields = {**row.fields, "output": answer}
-        fields["input"] = as_text(fields["input"])
-        given: dict[str, Any] = {**fields, "labels": ", ".join(self.labels)}
-        if not self.labels:
-            given = fields
-        texts = [as_text(fields.get(name)) for name in self._question_fields()]
-        mark = content_id([*texts, answer])
-        template = self.templates[int(mark, 16) % len(self.templates)]
+    def _templates_of(self, source: SourceConfig) -> list[Template]:
+        return [t for name in self.data.templates_of(source) for t in self.sets[name]]
+
+    def _text(self, row: Row, render: Render) -> Candidate | Reject:
+        if self.kind not in ("text", "chat", "generation"):
+            return Reject(row.origin, f"plain text: it has no label for {self.kind}", row.fields)
+        text = row.text or ""
+        example = Example(content_id([text]), row.origin, fields=row.fields, text=text)
+        return Candidate(example, text, "", [], render)
+
+    def _conversation(self, row: Row, render: Render) -> Candidate | Reject:
+        if self.kind == "text":
+            return Reject(row.origin, "no plain text: a conversation", row.fields)
+        turns = [m for m in row.messages[:-1] if m.role != "system"]
+        question = "\n".join(m.content for m in turns if m.role == "user")
+        answer, fields, label = row.messages[-1].content, row.fields, None
+        if self.labels:
+            label, fields = answer, {**fields, "input": question, "output": answer}
+        said: list[Any] = [part for m in row.messages for part in (m.role, m.content)]
+        said += [m.tool_calls for m in row.messages if m.tool_calls]
+        example = Example(
+            content_id(said), row.origin, fields=fields, messages=row.messages, tools=row.tools,
+            label=label,
+        )  # fmt: skip
+        return Candidate(example, question, answer, self.labels, render)
+
+    def _templated(
+        self, row: Row, templates: Sequence[Template], render: Render
+    ) -> Candidate | Reject:
+        fields = dict(row.fields)
+        if "output" in fields:
+            fields["output"] = self._answer(fields["output"])
+        if "input" in fields:
+            fields["input"] = as_text(fields["input"])
+        given: dict[str, Any] = fields
+        if self.labels:
+            given = {**fields, "labels": ", ".join(self.labels)}
+        # What a row asks is the same whichever template it gets, and so is its id.
+        asked = [as_text(fields.get(name)) for name in _question_fields(templates)]
+        mark = content_id([*asked, as_text(fields.get("output"))])
+        draw = Draw(self.seed, mark)
+        template = pick(templates, draw)
         self._note(template, given)
         try:
-            messages = template.messages(given)
+            messages = template.messages(
+                given, labels=self.labels, draw=draw, options=self.data.options
+            )
         except MissingField as error:
             listed = ", ".join(map(str, given))
             reason = f"missing field: no '{error}' for template '{template.name}'; it has {listed}"
             return Reject(row.origin, reason, fields)
+        except Skipped as error:
+            return Reject(row.origin, f"{error} (template '{template.name}')", fields)
+        answer = messages[-1].content
         example = Example(
             mark, row.origin, fields=fields, messages=messages, template=template.name,
             label=answer if self.labels else None,
         )  # fmt: skip
-        return Candidate(example, "\n".join(texts), answer, self.labels, render)
-
-    def _question_fields(self) -> list[str]:
-        """Fields that make up what a row asks, whichever template it gets."""
-        names = [name for t in self.templates for name in t.question_fields]
-        return [n for n in dict.fromkeys(names) if n not in ("labels", "output")] or ["input"]
+        question = "\n".join(asked) or "\n".join(m.content for m in messages[:-1])
+        return Candidate(example, question, answer, self.labels, render)
 
     def _answer(self, value: Any) -> str:
         text = as_text(value)
@@ -98,14 +142,13 @@ class Shape:
     def _note(self, template: Template, given: dict[str, Any]) -> None:
         self._fields.update(dict.fromkeys(given))
         for name in template.fields:
-            (self._filled if name in given else self._lacking)[f"{template.name}\0{name}"] += 1
+            (self._filled if name in given else self._lacking)[template.name, name] += 1
 
     def require_fields_seen(self, source: str) -> None:
         """Raise a DataError if a placeholder had no field in any row of the source just read."""
         fields = list(self._fields)
-        for key in self._lacking:
-            if not self._filled[key]:
-                name, _, placeholder = key.partition("\0")
+        for name, placeholder in self._lacking:
+            if not self._filled[name, placeholder]:
                 template = next(t for t in self.templates if t.name == name)
                 raise template.unknown_placeholder(placeholder, fields, source)
         self._lacking.clear()
@@ -113,21 +156,54 @@ class Shape:
         self._fields.clear()
 
 
-def shape_of(recipe: Recipe, templates: Sequence[Template]) -> Shape:
+def _question_fields(templates: Sequence[Template]) -> list[str]:
+    """Fields that make up what a row asks, whichever template it gets."""
+    names = [name for t in templates for name in t.question_fields]
+    return [n for n in dict.fromkeys(names) if n not in ("labels", "output")] or ["input"]
+
+
+def shape_of(recipe: Recipe, sets: Mapping[str, Sequence[Template]]) -> Shape:
     """The shape of a recipe's rows.
 
     Args:
         recipe: says the task.
-        templates: those of the recipe; none for chat and text.
+        sets: templates by the name under which the recipe asks for them.
 
     Raises:
         DataError: a template that cannot be used for the task.
     """
     kind = recipe.task.kind
-    for template in templates:
-        if kind == "classification" and template.completion_text != "{output}":
-            raise DataError(
-                f"template '{template.name}': in classification the completion is the label, "
-                f"'{{output}}', not {template.completion_text!r}; labels are scored as they are."
-            )
-    return Shape(kind, recipe.labels, list(templates))
+    if kind == "classification":
+        # Labels are scored as they are: a completion that says more cannot be.
+        closed = {name: [t for t in found if t.closed] for name, found in sets.items()}
+        for name, found in closed.items():
+            if not found:
+                said = sets[name][0]
+                raise DataError(
+                    f"template '{name}': in classification the completion is the label, "
+                    f"'{{output}}', not {said.completion_text!r}; labels are scored as they are."
+                )
+        sets = closed
+    elif recipe.data.inverted:
+        turned = {
+            name: [t for each in found if (t := inverted(each))] for name, found in sets.items()
+        }
+        sets = {name: [*found, *turned[name]] for name, found in sets.items()}
+    return Shape(kind, recipe.labels, recipe.data, recipe.seed, sets)
+
+
+def template_sets(recipe: Recipe, root: Path) -> dict[str, list[Template]]:
+    """The templates a recipe asks for, by the name it asks with.
+
+    Args:
+        recipe: the recipe.
+        root: its folder, where relative paths start from.
+
+    Raises:
+        DataError: no such template, or a file that is none.
+    """
+    if recipe.task.kind == "text":
+        return {}
+    names = recipe.data.templates
+    bare = any(not recipe.data.templates_of(source) for source in recipe.data.sources)
+    return {name: load_templates(name, root) for name in [*names, *([PLAIN] if bare else [])]}

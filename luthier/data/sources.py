@@ -46,6 +46,14 @@ def source_file(source: SourceConfig, root: Path) -> Path | None:
     return root / Path(source.path).expanduser()
 
 
+def name_of(source: SourceConfig) -> str:
+    """What a source is called in messages and in the origin of its rows."""
+    if source.path is not None:
+        return source.path
+    assert source.hub is not None, "SourceConfig checks that there is one place"
+    return source.hub
+
+
 def open_source(source: SourceConfig, root: Path, *, wanted: list[str]) -> Table:
     """Open a source; `wanted` are the columns that will be asked for.
 
@@ -74,17 +82,24 @@ def open_file(path: Path, *, name: str | None = None, wanted: Sequence[str] = ()
     """
     name = name or str(path)
     suffix = path.suffix.lower()
+    require_readable(path, name)
+    if suffix == ".parquet":
+        return open_parquet(path, name)
+    if suffix in (".csv", ".tsv"):
+        return open_csv(path, name, wanted, "\t" if suffix == ".tsv" else ",")
+    return open_json(path, name)
+
+
+def require_readable(path: Path, name: str) -> None:
+    """Raise a DataError unless it is a data file, with something in it, in UTF-8."""
     require_file(path, name)
+    suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise DataError(f"{name}: unknown kind of file; expected one of {', '.join(SUFFIXES)}.")
     if path.stat().st_size == 0:
         raise DataError(f"{name}: the file is empty (0 bytes).")
-    if suffix == ".parquet":
-        return open_parquet(path, name)
-    refuse_other_encodings(path, name)
-    if suffix in (".csv", ".tsv"):
-        return open_csv(path, name, wanted, "\t" if suffix == ".tsv" else ",")
-    return open_json(path, name)
+    if suffix != ".parquet":
+        refuse_other_encodings(path, name)
 
 
 def require_file(path: Path, name: str) -> None:

@@ -9,13 +9,12 @@ come out the same, whatever their order in the file, and appended rows move few 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from luthier.data.config import SplitConfig
 from luthier.data.near import Union, resemblance
-from luthier.data.rows import Reject
-from luthier.example import Example, Split, content_id
+from luthier.example import Origin, Split, content_id
 
 FILLED: tuple[Split, ...] = ("test", "calibration", "validation")
 """Splits in the order they are filled, and in which they keep a row that two of them claim."""
@@ -24,16 +23,31 @@ LARGE = 0.1
 to train unless the shares cannot be met without them."""
 
 
-class Shared(NamedTuple):
-    """Rows with their split and group, and rows that must not be trained on."""
+class Head(NamedTuple):
+    """What of a row decides on its split; all that is kept of it in memory."""
 
-    examples: list[Example]
-    rejects: list[Reject]
+    id: str
+    origin: Origin
+    label: str | None = None
+    split: Split | None = None
+    """What its source says; None: the shares decide."""
+    family: str | None = None
+    """Value of the column `data.split.group_by`: rows of one family stay together."""
+
+
+class Shared(NamedTuple):
+    """The split and the group of every row, and rows that must not be trained on."""
+
+    splits: list[Split]
+    groups: list[str | None]
+    """Name of the group of resembling rows; None: the row stands alone."""
+    claimed: dict[int, str]
+    """Rows that are left out, and why; their split means nothing."""
 
 
 def share_out(
-    examples: Sequence[Example],
-    questions: Sequence[str],
+    rows: Sequence[Head],
+    questions: Iterable[str],
     *,
     config: SplitConfig,
     seed: int,
@@ -42,68 +56,76 @@ def share_out(
     """Give every row a split.
 
     Args:
-        examples: rows; `split` is None where the shares decide, or what their source says.
+        rows: what is known of them.
         questions: what each row asks, without the template's words; compared for resemblance.
         config: shares and the similarity from which rows stay together.
         seed: chooses among the possible sharings.
         advance: told of every row that has been compared.
 
     Returns:
-        Rows in their original order with `split` and `group` set; and rows of lower splits that
-        resemble a row which its source put into a higher one (reason `also in test: ...`).
+        Splits and groups in the order of the rows; left out are rows of lower splits that resemble
+        a row which its source put into a higher one (reason `also in test: ...`).
     """
     found = resemblance(questions, config.near_duplicates, advance)
     neighbours: dict[int, list[tuple[int, float]]] = {}
     for a, b, similarity in found.pairs:
         neighbours.setdefault(a, []).append((b, similarity))
         neighbours.setdefault(b, []).append((a, similarity))
-    rejects = _claimed(examples, found.same, neighbours)
-    kept = [i for i in range(len(examples)) if i not in rejects]
-    groups = _groups(kept, found.same, found.pairs)
-    fixed = {i: examples[i].split for i in kept if examples[i].split is not None}
-    free = [g for g in groups if not any(i in fixed for i in g)]
-    chosen = {i: split or "train" for i, split in fixed.items()}
+    claimed = _claimed(rows, found.same, neighbours)
+    kept = [i for i in range(len(rows)) if i not in claimed]
+    groups = _groups(kept, found.same, found.pairs, [row.family for row in rows])
+    free = [g for g in groups if not any(rows[i].split for i in g)]
+    chosen: list[Split] = [row.split or "train" for row in rows]
+    # A group that touches a row fixed to train follows it; others are never touched.
+    _fill(rows, free, kept, chosen, config, seed)
+    names: list[str | None] = [None] * len(rows)
     for group in groups:
-        for i in group:
-            # A group that touches a row fixed to train follows it; others are never touched.
-            chosen.setdefault(i, "train")
-    _fill(examples, free, chosen, config, seed)
-    named = {i: min(examples[j].id for j in g) for g in groups if len(g) > 1 for i in g}
-    rows = [examples[i].but(split=chosen[i], group=named.get(i)) for i in kept]
-    return Shared(rows, [rejects[i] for i in sorted(rejects)])
+        if len(group) > 1:
+            name = min(rows[i].id for i in group)
+            for i in group:
+                names[i] = name
+    return Shared(chosen, names, claimed)
 
 
 def _claimed(
-    examples: Sequence[Example],
+    rows: Sequence[Head],
     same: Sequence[int],
     neighbours: Mapping[int, list[tuple[int, float]]],
-) -> dict[int, Reject]:
+) -> dict[int, str]:
     """Rows that resemble a row which a source reserved for a higher split."""
     owners: dict[tuple[int, Split], int] = {}
-    for i, example in enumerate(examples):
-        if example.split in FILLED:
-            owners.setdefault((same[i], example.split), i)
-    rejects = {}
-    for i, example in enumerate(examples):
-        rank = FILLED.index(example.split) if example.split in FILLED else len(FILLED)
+    for i, row in enumerate(rows):
+        if row.split in FILLED:
+            owners.setdefault((same[i], row.split), i)
+    claimed: dict[int, str] = {}
+    if not owners:
+        return claimed
+    for i, row in enumerate(rows):
+        rank = FILLED.index(row.split) if row.split in FILLED else len(FILLED)
         near = [(same[i], 1.0), *neighbours.get(same[i], [])]
         for split in FILLED[:rank]:
             hits = [(s, owners[c, split]) for c, s in near if (c, split) in owners]
             if hits:
                 similarity, owner = max(hits, key=lambda hit: hit[0])
                 how = "the same as" if similarity == 1 else f"{similarity:.2f} similar to"
-                reason = f"also in {split}: the input is {how} {examples[owner].origin}"
-                rejects[i] = Reject(example.origin, reason, dict(example.fields))
+                claimed[i] = f"also in {split}: the input is {how} {rows[owner].origin}"
                 break
-    return rejects
+    return claimed
 
 
 def _groups(
-    kept: Sequence[int], same: Sequence[int], pairs: Sequence[tuple[int, int, float]]
+    kept: Sequence[int],
+    same: Sequence[int],
+    pairs: Sequence[tuple[int, int, float]],
+    families: Sequence[str | None],
 ) -> list[list[int]]:
-    """Connected rows: near-duplicates of near-duplicates belong together."""
+    """Connected rows: near-duplicates of near-duplicates belong together, and so do families."""
     union = Union(max(same, default=-1) + 1)
     alive = {same[i] for i in kept}
+    first: dict[str, int] = {}
+    for i in kept:
+        if (family := families[i]) is not None:
+            union.join(first.setdefault(family, same[i]), same[i])
     for a, b, _ in pairs:
         # A rejected row connects nothing.
         if a in alive and b in alive:
@@ -115,19 +137,20 @@ def _groups(
 
 
 def _fill(
-    examples: Sequence[Example],
+    rows: Sequence[Head],
     groups: list[list[int]],
-    chosen: dict[int, Split],
+    kept: Sequence[int],
+    chosen: list[Split],
     config: SplitConfig,
     seed: int,
 ) -> None:
     """Fill the shares with whole groups; what is left stays in train."""
 
     def rank(group: list[int]) -> str:
-        return min(content_id([seed, examples[i].id]) for i in group)
+        return min(content_id([seed, rows[i].id]) for i in group)
 
     def labels(group: list[int]) -> Counter[str]:
-        return Counter(examples[i].label or "" for i in group)
+        return Counter(rows[i].label or "" for i in group)
 
     ordered = sorted(groups, key=rank)
     strata: Counter[str] = Counter()
@@ -136,7 +159,7 @@ def _fill(
     shares: dict[Split, float] = {split: getattr(config, split) or 0.0 for split in FILLED}
     room = _quotas(strata, shares)
     # A label's last rows are not taken out of train.
-    trained = Counter(examples[i].label or "" for i, split in chosen.items() if split == "train")
+    trained = Counter(rows[i].label or "" for i in kept if chosen[i] == "train")
 
     def place(group: list[int], split: Split, counts: Counter[str]) -> None:
         for i in group:

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from luthier.artifacts import SplitStats, TokenCounts
 from luthier.chat import Renderer
-from luthier.example import SPLITS, Example, Split
+from luthier.example import Example
 
 BINS = 20
 SAMPLES = 3
-Lengths = Mapping[str, tuple[int, int]]
-"""Per row id its number of tokens, and of trained tokens."""
 
 
-def split_stats(examples: Sequence[Example], lengths: Lengths) -> dict[Split, SplitStats]:
-    """Statistics of every split that has rows."""
-    found: dict[Split, SplitStats] = {}
-    for split in SPLITS:
-        rows = [e for e in examples if e.split == split]
-        if rows:
-            labels = Counter(e.label for e in rows if e.label is not None)
-            tokens = token_counts([lengths[e.id] for e in rows])
-            found[split] = SplitStats(rows=len(rows), labels=dict(labels), tokens=tokens)
-    return found
+class SplitCounts:
+    """What is counted of a split while its rows go by."""
+
+    def __init__(self) -> None:
+        self._labels: Counter[str] = Counter()
+        self._lengths: list[tuple[int, int]] = []
+
+    def see(self, example: Example, tokens: int, trained: int) -> None:
+        """Count a row with its rendered length and its trained tokens."""
+        if example.label is not None:
+            self._labels[example.label] += 1
+        self._lengths.append((tokens, trained))
+
+    def stats(self) -> SplitStats:
+        """Statistics of the rows seen; at least one."""
+        counts = token_counts(self._lengths)
+        return SplitStats(rows=len(self._lengths), labels=dict(self._labels), tokens=counts)
 
 
 def token_counts(lengths: Sequence[tuple[int, int]]) -> TokenCounts:
@@ -48,15 +53,24 @@ def token_counts(lengths: Sequence[tuple[int, int]]) -> TokenCounts:
     )
 
 
-def samples(examples: Sequence[Example], renderer: Renderer) -> list[dict[str, str]]:
-    """Some training rows as the model reads them: text decoded from their token ids."""
-    rows = sorted((e for e in examples if e.split == "train"), key=lambda e: e.id)[:SAMPLES]
-    shown = []
-    for example in rows:
-        ids = renderer.render(example).input_ids
-        start = len(renderer.prompt(example.prompt)) if example.messages else 0
-        decode = renderer.tokenizer.decode
-        shown.append(
-            {"id": example.id, "prompt": decode(ids[:start]), "completion": decode(ids[start:])}
-        )
-    return shown
+class Samples:
+    """A few training rows, the same ones whatever their order: those with the smallest ids."""
+
+    def __init__(self) -> None:
+        self._rows: list[Example] = []
+
+    def see(self, example: Example) -> None:
+        """Look at a training row."""
+        self._rows = sorted([*self._rows, example], key=lambda e: e.id)[:SAMPLES]
+
+    def shown(self, renderer: Renderer) -> list[dict[str, str]]:
+        """The rows as the model reads them: text decoded from their token ids."""
+        shown = []
+        for example in self._rows:
+            ids = renderer.render(example).input_ids
+            start = len(renderer.prompt(example.prompt)) if example.messages else 0
+            decode = renderer.tokenizer.decode
+            shown.append(
+                {"id": example.id, "prompt": decode(ids[:start]), "completion": decode(ids[start:])}
+            )
+        return shown

@@ -79,7 +79,10 @@ class Interviewer:
         if self.recipe.task.kind != "text":
             answers = self._generate(asked, title)
         turned = [
-            example.but(messages=(*prompt, example.messages[-1])) if example.messages else example
+            # `prompt` has tools written out already.
+            example.but(messages=(*prompt, example.turns[-1]), tools=None)
+            if example.messages
+            else example
             for example, prompt in zip(examples, asked, strict=True)
         ]
         return self._judge_references(turned, answers, title)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from luthier.data.config import SplitConfig
 from luthier.data.near import shingles
-from luthier.data.split import Shared, share_out
+from luthier.data.rows import Reject
+from luthier.data.split import Head, share_out
 from luthier.example import Example, Origin, Split, content_id
 
 WORDS = [
@@ -50,14 +52,30 @@ def distinct(count: int, label: str = "a", start: int = 0) -> list[Example]:
     ]
 
 
-def share(examples: list[Example], seed: int = 42, **shares: float) -> Shared:
-    questions = [e.fields["input"] for e in examples]
-    return share_out(
-        examples, questions, config=SplitConfig(**shares).decided(calibrated=True), seed=seed
+class Outcome(NamedTuple):
+    """Rows as a build would write them."""
+
+    examples: list[Example]
+    rejects: list[Reject]
+
+
+def share(examples: list[Example], seed: int = 42, **settings: Any) -> Outcome:
+    config = SplitConfig(**settings).decided(calibrated=True)
+    family = config.group_by or ""
+    heads = [Head(e.id, e.origin, e.label, e.split, e.fields.get(family)) for e in examples]
+    questions = (e.fields["input"] for e in examples)
+    shared = share_out(heads, questions, config=config, seed=seed)
+    return Outcome(
+        [
+            e.but(split=shared.splits[i], group=shared.groups[i])
+            for i, e in enumerate(examples)
+            if i not in shared.claimed
+        ],
+        [Reject(examples[i].origin, why, {}) for i, why in sorted(shared.claimed.items())],
     )
 
 
-def sizes(shared: Shared) -> Counter[str | None]:
+def sizes(shared: Outcome) -> Counter[str | None]:
     return Counter(e.split for e in shared.examples)
 
 
@@ -170,3 +188,19 @@ def test_a_row_that_resembles_a_fixed_training_row_follows_it() -> None:
     like = [example(f"x{i} y{i} z{i} u{i} v{i} w{i}", "a") for i in range(30)]
     shared = share(fixed + like)
     assert sizes(shared) == {"train": 60} and not shared.rejects
+
+
+def test_rows_of_one_family_share_a_split() -> None:
+    rows = [
+        Example(
+            content_id([i]), Origin("f.csv", i), {"input": f"q{i} q{i}x q{i}y", "page": f"p{i // 5}"},
+            label="a",
+        )
+        for i in range(200)
+    ]  # fmt: skip
+    shared = share(rows, group_by="page")
+    by_page: dict[str, set[str | None]] = {}
+    for e in shared.examples:
+        by_page.setdefault(e.fields["page"], set()).add(e.split)
+    assert all(len(splits) == 1 for splits in by_page.values())
+    assert sizes(shared) == {"train": 120, "test": 40, "calibration": 20, "validation": 20}

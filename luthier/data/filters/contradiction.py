@@ -2,29 +2,89 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from array import array
+
 from luthier.data.candidate import Candidate, Filter
+from luthier.data.lint_report import Severity
+from luthier.data.passages import excerpt
+from luthier.data.places import Places
+from luthier.errors import DataError
 from luthier.example import content_id
 
+SEVERITY: Severity = "error"
+FIX = "Decide which answer is right and delete the other row."
+_ONLY_LETTERS = re.compile(r"[\W_]+")
+# Tasks with many right answers.
+_OPEN = re.compile(
+    r"\b(?:name an?|suggest|give|generate|create|write|list|pick|think of|come up|invent|recommend"
+    r"|random"
+    r"|compose|brainstorm|tell me an?|make|an? example|any|rewrite|rephrase|paraphrase|translate"
+    r"|summari[sz]e|describe|choose|imagine|favou?rite|ideas?|synonyms?|antonyms?)\b",
+    re.IGNORECASE,
+)
 
-def build() -> Filter:
-    """No options. Case and white space do not make two questions different."""
-    return _Contradiction()
+
+def build(*, max_words: int = 4) -> Filter:
+    """Same question, another answer. Case and white space do not make two questions different.
+
+    In free text only short answers to closed questions contradict each other: two poems about the
+    sea do not, nor do two colours that people like.
+
+    Args:
+        max_words: longest answer in free text that can contradict another.
+    """
+    if isinstance(max_words, bool) or not isinstance(max_words, int):
+        raise DataError(
+            f"filter 'contradiction': max_words is {max_words!r}, expected a whole number."
+        )
+    return _Contradiction(max_words)
 
 
 class _Contradiction:
-    def __init__(self) -> None:
-        self.seen: dict[str, tuple[str, str]] = {}
+    def __init__(self, max_words: int) -> None:
+        self.max_words = max_words
+        self.seen: dict[int, int] = {}
+        self.places = Places()
+        self.said = array("Q")
+        """Per row a hash of its answer."""
+        self.shown: list[str] = []
 
     def __call__(self, row: Candidate) -> str | None:
-        first = self.seen.get(self._key(row))
-        if first is None or first[0] == row.answer:
+        if not self._is_closed(row):
             return None
-        answer, origin = first
-        shown = answer if len(answer) <= 60 else answer[:57] + "..."
-        return f"contradiction: {origin} answers '{shown}' to the same input"
+        first = self.seen.get(_number(" ".join(row.question.casefold().split())))
+        if first is None or self.said[first] == _number(_answer(row)):
+            return None
+        return (
+            f"contradiction: {self.places[first]} answers '{self.shown[first]}' to the same input"
+        )
 
     def remember(self, row: Candidate) -> None:
-        self.seen.setdefault(self._key(row), (row.answer, str(row.example.origin)))
+        if self._is_closed(row):
+            number = len(self.places)
+            self.seen.setdefault(_number(" ".join(row.question.casefold().split())), number)
+            self.places.append(row.example.origin)
+            self.said.append(_number(_answer(row)))
+            self.shown.append(sys.intern(excerpt(row.answer)))
 
-    def _key(self, row: Candidate) -> str:
-        return content_id([" ".join(row.question.casefold().split())])
+    def _is_closed(self, row: Candidate) -> bool:
+        """Whether only one answer can be right."""
+        if row.example.label is not None:
+            return True
+        if not row.example.messages or len(row.example.messages) > 3:
+            return False
+        # Eight letters a word and no more: Chinese puts no spaces between them.
+        short = len(row.answer) <= 8 * self.max_words and len(row.answer.split()) <= self.max_words
+        return short and not _OPEN.search(row.question)
+
+
+def _answer(row: Candidate) -> str:
+    if row.example.label is not None:
+        return row.answer
+    return _ONLY_LETTERS.sub(" ", row.answer.casefold()).strip() or row.answer
+
+
+def _number(text: str) -> int:
+    return int(content_id([text]), 16)

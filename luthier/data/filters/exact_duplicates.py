@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from luthier.data.candidate import Candidate, Filter
+from luthier.data.lint_report import Severity
+from luthier.data.places import Places
+
+SEVERITY: Severity = "warning"
+FIX = "Delete the copies; `use: exact_duplicates` leaves them out of a build."
 
 
 def build() -> Filter:
@@ -12,11 +17,13 @@ def build() -> Filter:
 
 class _ExactDuplicates:
     def __init__(self) -> None:
-        self.seen: dict[str, str] = {}
+        self.seen: dict[str, int] = {}
+        self.places = Places()
 
     def __call__(self, row: Candidate) -> str | None:
         first = self.seen.get(row.example.id)
-        return f"exact duplicate: of {first}" if first else None
+        return None if first is None else f"exact duplicate: of {self.places[first]}"
 
     def remember(self, row: Candidate) -> None:
-        self.seen[row.example.id] = str(row.example.origin)
+        self.seen.setdefault(row.example.id, len(self.places))
+        self.places.append(row.example.origin)

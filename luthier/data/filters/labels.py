@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from luthier.data.candidate import Candidate, Filter
+from luthier.data.lint_report import Severity
 from luthier.errors import nearest
+
+SEVERITY: Severity = "error"
+FIX = "Correct the label, or add it to task.labels."
 
 
 def build() -> Filter:

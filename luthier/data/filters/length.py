@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from luthier.data.candidate import Candidate, Filter
+from luthier.data.lint_report import Severity
 from luthier.errors import DataError
+
+SEVERITY: Severity = "warning"
+FIX = "Split or complete the row, delete it, or move the bounds."
 
 
 def build(

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
 from luthier.data.candidate import Candidate, Filter
+from luthier.data.lint_report import Severity
 from luthier.data.near import Entry, NearIndex
+from luthier.data.places import Places
+from luthier.data.shingles import BLOCK
 from luthier.errors import DataError
+
+SEVERITY: Severity = "warning"
+FIX = "Keep one of the rows; `use: near_duplicates` leaves the others out of a build."
 
 
 def build(*, similarity: float = 0.8) -> Filter:
@@ -26,31 +35,42 @@ def build(*, similarity: float = 0.8) -> Filter:
 
 class _NearDuplicates:
     def __init__(self, similarity: float) -> None:
-        self.similarity = similarity
-        self.indexes: dict[str | None, tuple[NearIndex, list[str]]] = {}
-        self.last: tuple[str, Entry] | None = None
+        self.index = NearIndex(similarity)
+        self.places = Places()
+        self.prepared: dict[int, tuple[Candidate, Entry]] = {}
+
+    def prepare(self, rows: Sequence[Candidate]) -> None:
+        """Rows that are going to be judged one after another: together they are faster read."""
+        self.prepared.clear()
+        for start in range(0, len(rows), BLOCK):
+            some = rows[start : start + BLOCK]
+            entries = self.index.entries([_text(r) for r in some], [_scope(r) for r in some])
+            self.prepared |= {id(r): (r, e) for r, e in zip(some, entries, strict=True)}
 
     def __call__(self, row: Candidate) -> str | None:
-        index, origins = self._index(row.example.label)
-        entry = index.entry(self._text(row))
-        self.last = (row.example.id, entry)
-        found = index.similar(entry)
+        found = self.index.similar(self._entry(row))
         if not found:
             return None
         number, similarity = max(found, key=lambda pair: pair[1])
-        return f"near-duplicate: {similarity:.2f} similar to {origins[number]}"
+        return f"near-duplicate: {similarity:.2f} similar to {self.places[number]}"
 
     def remember(self, row: Candidate) -> None:
-        index, origins = self._index(row.example.label)
-        kept = self.last is not None and self.last[0] == row.example.id
-        entry = self.last[1] if kept and self.last else index.entry(self._text(row))
-        index.add(entry)
-        origins.append(str(row.example.origin))
+        self.index.add(self._entry(row))
+        self.places.append(row.example.origin)
 
-    def _text(self, row: Candidate) -> str:
-        return row.question if row.example.label is not None else f"{row.question}\n{row.answer}"
+    def _entry(self, row: Candidate) -> Entry:
+        # The row itself is held, so that no other one is given its `id`.
+        if id(row) not in self.prepared:
+            self.prepare([row])
+        return self.prepared[id(row)][1]
 
-    def _index(self, label: str | None) -> tuple[NearIndex, list[str]]:
-        if label not in self.indexes:
-            self.indexes[label] = (NearIndex(self.similarity), [])
-        return self.indexes[label]
+
+def _text(row: Candidate) -> str:
+    return row.question if row.example.label is not None else f"{row.question}\n{row.answer}"
+
+
+def _scope(row: Candidate) -> int:
+    if row.example.label is None:
+        return 0
+    label = row.example.label.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(label, digest_size=8).digest(), "little")

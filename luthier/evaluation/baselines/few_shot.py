@@ -89,7 +89,7 @@ def with_shots(
     system = [m for m in prompt[:1] if m.role == "system"]
     shown: list[Message] = []
     for shot in shots:
-        said = [m for m in shot.messages if m.role != "system"]
+        said = [m for m in shot.turns if m.role != "system"]
         if turns:
             shown += said
         else:

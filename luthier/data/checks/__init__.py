@@ -1,0 +1,1 @@
+"""Checks of a whole dataset: one file each, with `build(context)` (see `dataset_check.py`)."""

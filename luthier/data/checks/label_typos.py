@@ -1,0 +1,67 @@
+"""A label that hardly any row has is one letter away from a common one."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from luthier.data.candidate import Candidate
+from luthier.data.dataset_check import Context, DatasetCheck, Need
+from luthier.data.lint_report import LintFinding, Place
+from luthier.data.rows import Row
+from luthier.example import Origin
+
+NEEDS: tuple[Need, ...] = ("labels",)
+_RARE, _TIMES = 3, 10
+_SHORTEST, _LONG = 4, 8
+_MOST_LABELS = 1000
+
+
+def build(context: Context) -> DatasetCheck:
+    """Where nobody declared the labels: a spelling that is likely a slip of the keyboard."""
+    return _LabelTypos(context)
+
+
+class _LabelTypos:
+    def __init__(self, context: Context) -> None:
+        self.declared = bool(context.labels)
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, Origin] = {}
+
+    def see(self, row: Candidate, raw: Row) -> None:
+        label = row.example.label
+        if label is not None and (label in self.counts or len(self.counts) < _MOST_LABELS):
+            self.counts[label] += 1
+            self.first.setdefault(label, row.example.origin)
+
+    def findings(self) -> list[LintFinding]:
+        from rapidfuzz.distance import DamerauLevenshtein
+
+        if self.declared:  # the filter `labels` names each of them
+            return []
+        found = []
+        for rare, count in self.counts.items():
+            if count > _RARE or len(rare) < _SHORTEST:
+                continue
+            most = 1 if len(rare) < _LONG else 2
+            for common, rows in self.counts.items():
+                apart = DamerauLevenshtein.distance(rare, common, score_cutoff=most)
+                spelt_alike = 0 < apart <= most and rare.casefold() != common.casefold()
+                if rows >= _TIMES * count and spelt_alike and _letters(rare) != _letters(common):
+                    found.append(self._finding(rare, common))
+                    break
+        return found
+
+    def _finding(self, rare: str, common: str) -> LintFinding:
+        count = self.counts[rare]
+        return LintFinding(
+            check="label_typos", what="label typo", severity="warning", count=count,
+            message=f"'{rare}' ({count}) looks like '{common}' ({self.counts[common]:,}).",
+            fix=f"Write '{common}', or declare both in task.labels.",
+            places=[Place(where=str(self.first[rare]), said=f"the first '{rare}'")],
+        )  # fmt: skip
+
+
+def _letters(label: str) -> str:
+    """A label without its digits: `grade 1` is no slip for `grade 2`."""
+    return re.sub(r"\d+|\W+", "", label.casefold())

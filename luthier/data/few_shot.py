@@ -1,0 +1,157 @@
+"""Few-shot rows: solved training rows are shown, as earlier turns, before the question.
+
+Shots come from the training rows only, are never the row itself nor one of its near-duplicates, and
+use the row's own template. Which ones follows from the seed and the row, not from their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from luthier.data.draws import Draw
+from luthier.example import Example, content_id
+
+MOST = 5_000
+"""Rows per template and label among which shots are chosen: a pool never holds a whole dataset."""
+
+
+def with_shots(example: Example, shots: Sequence[Example]) -> Example:
+    """The row with solved rows before its question: the system message first, then the shots.
+
+    Shots' own system messages are left out. Their answers are shown and never trained on (`weight`
+    0), whatever `train_on` says.
+
+    Args:
+        example: a row with messages.
+        shots: rows with messages, in the order in which they are to be shown.
+    """
+    own = list(example.messages)
+    head = own[:1] if own and own[0].role == "system" else []
+    shown = [
+        replace(message, weight=0.0) if message.role == "assistant" else message
+        for shot in shots
+        for message in shot.messages
+        if message.role != "system"
+    ]
+    return example.but(messages=(*head, *shown, *own[len(head) :]))
+
+
+def choose_shots(
+    train: Sequence[Example], k: int, draw: Draw, *, avoid: Example | None = None
+) -> list[Example]:
+    """Choose shots among training rows, as many of each label as of any other.
+
+    Rows are taken by a hash of the draw and their ids: the same ones come out whatever the order of
+    `train`, and rows that are added or taken out change little.
+
+    Args:
+        train: training rows.
+        k: how many; fewer come out where there are not enough.
+        draw: that of the row that is asked.
+        avoid: the row that is asked; it and the rows of its group are never taken. Of any other
+            group one row at most is.
+    """
+    shelf = _Shelf()
+    for example in train:
+        shelf.add(example)
+    return shelf.choose(k, draw, avoid)
+
+
+@dataclass
+class ShotPool:
+    """Training rows to choose shots from, per template."""
+
+    k: int
+    """Shots per row."""
+    seed: int
+    _shelves: dict[str, _Shelf] = field(default_factory=dict)
+
+    def offer(self, example: Example) -> None:
+        """Take in a training row; conversations of several turns, and with tools, are no shots."""
+        if _is_one_answer(example):
+            self._shelves.setdefault(_kind(example), _Shelf()).add(example)
+
+    def shown_before(self, example: Example) -> Example:
+        """The row with its shots; as it is where no training row fits or it is a conversation."""
+        shelf = self._shelves.get(_kind(example))
+        if shelf is None or not _is_one_answer(example):
+            return example
+        return with_shots(example, shelf.choose(self.k, Draw(self.seed, example.id), example))
+
+
+def _kind(example: Example) -> str:
+    """Rows of one kind ask alike: those of a template, else those of a source."""
+    return example.template or f"source {example.origin.source}"
+
+
+def _is_one_answer(example: Example) -> bool:
+    roles = [message.role for message in example.messages if message.role != "system"]
+    return roles == ["user", "assistant"] and example.tools is None
+
+
+class _Shelf:
+    """Rows that may be shots for each other, by label."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str | None, dict[int, Example]] = {}
+        self._numbers: dict[str | None, npt.NDArray[np.uint64]] = {}
+
+    def add(self, example: Example) -> None:
+        rows = self._rows.setdefault(example.label, {})
+        rows[int(content_id(["shot", example.id]), 16)] = example
+        if len(rows) >= 2 * MOST:
+            self._rows[example.label] = dict(sorted(rows.items())[:MOST])
+        self._numbers.pop(example.label, None)
+
+    def choose(self, k: int, draw: Draw, avoid: Example | None) -> list[Example]:
+        labels = draw.shuffled("shot labels", sorted(self._rows, key=str))
+        # A label that has too few rows leaves its places to the others, so each is ranked up to k.
+        ranked = [self._ranked(label, k, draw, avoid) for label in labels]
+        chosen: list[Example] = []
+        groups = {avoid.group} - {None} if avoid is not None else set()
+        turn = 0
+        while len(chosen) < k and any(ranked):
+            rows = ranked[turn % len(ranked)]
+            turn += 1
+            while rows:
+                example = rows.pop(0)
+                if example.group is None or example.group not in groups:
+                    groups.add(example.group)
+                    chosen.append(example)
+                    break
+        return draw.shuffled("shot order", chosen)
+
+    def _ranked(
+        self, label: str | None, k: int, draw: Draw, avoid: Example | None
+    ) -> list[Example]:
+        """The rows of a label that come first for this draw, enough to leave some out."""
+        rows = self._rows[label]
+        if label not in self._numbers:
+            kept = sorted(rows)[:MOST]
+            self._numbers[label] = np.array(kept, dtype=np.uint64)
+        numbers = self._numbers[label]
+        order = np.argsort(_mixed(numbers ^ np.uint64(draw.bits("shots"))), kind="stable")
+        found: list[Example] = []
+        groups: set[str | None] = {avoid.group} - {None} if avoid is not None else set()
+        for place in order:
+            example = rows[int(numbers[place])]
+            if (avoid is not None and example.id == avoid.id) or example.group in groups:
+                continue
+            if example.group is not None:
+                groups.add(example.group)
+            found.append(example)
+            if len(found) == 2 * k:
+                break
+        return found
+
+
+def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Every number hashed: the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    with np.errstate(over="ignore"):
+        found = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return found ^ (found >> np.uint64(31))

@@ -1,0 +1,72 @@
+"""Rejects rows whose answer says the same over and over, as a model does in a loop."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from luthier.data.candidate import Candidate, Filter
+from luthier.data.lint_report import Severity
+from luthier.data.passages import answers, excerpt, has_code
+from luthier.errors import DataError
+
+SEVERITY: Severity = "warning"
+FIX = "Cut the repetition, or generate the answer again."
+_LONGEST = 20
+"""Words of a phrase that is looked for."""
+_LEAST_WORDS = 20
+"""That the repetitions of a phrase have together."""
+_REPEATS = re.compile(
+    r"\b(?:repeat\w*|times|lyrics|songs?|chorus\w*|chants?|poems?|loops?|refrains?|mantras?"
+    r"|rhymes?|arrays?"
+    r"|matri(?:x|ces)|patterns?|nursery|hymns?|raps?|drills?|sequences?|tables?|echo)\b",
+    re.IGNORECASE,
+)
+
+
+def build(*, times: int = 4) -> Filter:
+    """A phrase of up to 20 words that follows itself, in all at least 20 words.
+
+    Rows that ask for repetition (a song, a table, `ten times`) pass, and so does code. The rule is
+    luthier's; the same idea on whole documents is in Gopher (arXiv 2112.11446, table A1).
+
+    Args:
+        times: how often a phrase stands in a row, at least.
+    """
+    if isinstance(times, bool) or not isinstance(times, int) or times < 2:
+        raise DataError(f"filter 'repetition': times is {times!r}, expected a whole number from 2.")
+
+    def repetition(row: Candidate) -> str | None:
+        if row.labels:
+            return None
+        for where, text in answers(row):
+            found = _loop(text.split(), times)
+            if found and not _REPEATS.search(row.question) and not has_code(text):
+                return f"repetition: '{excerpt(found, 40)}' over and over in the {where}"
+        return None
+
+    return repetition
+
+
+def _loop(words: list[str], times: int) -> str:
+    """A phrase that follows itself often enough; empty where there is none."""
+    numbers: dict[str, int] = {}
+    ids = [numbers.setdefault(word, len(numbers)) for word in words]
+    # A loop of at least 20 words in phrases of at most a quarter of them repeats 15 or more.
+    if len(ids) - len(numbers) < _LEAST_WORDS - _LEAST_WORDS // times:
+        return ""
+    array = np.array(ids)
+    for period in range(1, min(_LONGEST, len(ids) // times) + 1):
+        same = np.concatenate([[False], array[period:] == array[:-period], [False]])
+        edges = np.flatnonzero(same[1:] != same[:-1])
+        if not len(edges):
+            continue
+        lengths = edges[1::2] - edges[::2]
+        best = int(lengths.argmax())
+        start = int(edges[2 * best])
+        phrase = words[start : start + period]
+        spoken = any(c.isalpha() for word in phrase for c in word)
+        if spoken and lengths[best] + period >= max(times * period, _LEAST_WORDS):
+            return " ".join(phrase)
+    return ""

@@ -1,0 +1,129 @@
+"""Rejects rows that say the same as an earlier one in another order, form or wording."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.data.candidate import Candidate, Filter
+from luthier.data.lint_report import Severity
+from luthier.data.places import Places
+from luthier.errors import DataError
+
+SEVERITY: Severity = "warning"
+FIX = "Keep one of the rows; they teach the same thing twice."
+Vectors = NDArray[np.float32]
+Embed = Callable[[Sequence[str]], Vectors]
+_FEATURES = 512
+_NUMBERS = re.compile(r"\d+(?:[.,]\d+)*")
+_NEGATIONS = re.compile(
+    r"\b(?:no|not|never|nobody|nothing|none|without|cannot)\b|n['’]t\b", re.IGNORECASE
+)
+
+
+def build(*, similarity: float = 0.95, embed: Embed | None = None) -> Filter:
+    """Rows whose vectors are at least this similar (cosine) to an earlier row's.
+
+    Without `embed` the vectors count the pieces of words (3 to 5 letters, hashed into 512 places;
+    scikit-learn's HashingVectorizer): word order and endings do not matter, synonyms do. With a
+    sentence-embedding model's `embed`, meanings are compared. Rows with different numbers, or of
+    which one is negated, are never duplicates. In classification, only rows of the same label are
+    compared, elsewhere questions.
+
+    Every row is compared with every other: 20,000 rows take about a minute, 100,000 half an hour.
+
+    Args:
+        similarity: in (0, 1]; sentence-embedding models want about 0.9.
+        embed: turns texts into vectors, (texts, dimensions).
+    """
+    if isinstance(similarity, bool) or not isinstance(similarity, (int, float)):
+        raise DataError(
+            f"filter 'semantic_duplicates': similarity is {similarity!r}, not a number."
+        )
+    if not 0 < similarity <= 1:
+        raise DataError(f"filter 'semantic_duplicates': similarity is {similarity}, not in (0, 1].")
+    if embed is not None and not callable(embed):
+        raise DataError(
+            f"filter 'semantic_duplicates': embed is {embed!r}, which turns no text into vectors."
+        )
+    return _SemanticDuplicates(similarity, embed or _Pieces())
+
+
+class _Pieces:
+    """Vectors of the pieces of words."""
+
+    @cached_property
+    def vectorizer(self) -> Any:
+        from sklearn.feature_extraction.text import HashingVectorizer
+
+        return HashingVectorizer(
+            n_features=_FEATURES, analyzer="char_wb", ngram_range=(3, 5), dtype=np.float32
+        )
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        vectors: Vectors = self.vectorizer.transform(texts).toarray()
+        return vectors
+
+
+class _SemanticDuplicates:
+    def __init__(self, similarity: float, embed: Embed) -> None:
+        self.similarity, self.embed = similarity, embed
+        self.kept: dict[tuple[Any, ...], _Group] = {}
+        self.prepared: dict[int, tuple[Candidate, Vectors]] = {}
+
+    def prepare(self, rows: Sequence[Candidate]) -> None:
+        """Rows that are going to be judged one after another: together they are faster read."""
+        vectors = np.asarray(self.embed([row.question for row in rows]), dtype=np.float32)
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        self.prepared = {id(r): (r, v) for r, v in zip(rows, vectors, strict=True)}
+
+    def __call__(self, row: Candidate) -> str | None:
+        group = self.kept.get(_group(row))
+        if group is None:
+            return None
+        number, similarity = group.nearest(self._vector(row))
+        if similarity < self.similarity:
+            return None
+        return f"semantic duplicate: {similarity:.2f} similar to {group.places[number]}"
+
+    def remember(self, row: Candidate) -> None:
+        self.kept.setdefault(_group(row), _Group()).add(self._vector(row), row)
+
+    def _vector(self, row: Candidate) -> Vectors:
+        # The row itself is held, so that no other one is given its `id`.
+        if id(row) not in self.prepared:
+            self.prepare([row])
+        return self.prepared[id(row)][1]
+
+
+class _Group:
+    """Rows that can be duplicates of each other, as far as numbers, negation and label go."""
+
+    def __init__(self) -> None:
+        self.places = Places()
+        self.vectors: Vectors = np.zeros((0, 0), np.float32)
+
+    def add(self, vector: Vectors, row: Candidate) -> None:
+        count = len(self.places)
+        if count == len(self.vectors):
+            room = np.zeros((max(16, 2 * count), len(vector)), np.float32)
+            if count:
+                room[:count] = self.vectors[:count]
+            self.vectors = room
+        self.vectors[count] = vector
+        self.places.append(row.example.origin)
+
+    def nearest(self, vector: Vectors) -> tuple[int, float]:
+        cosines = self.vectors[: len(self.places)] @ vector
+        best = int(cosines.argmax())
+        return best, float(cosines[best])
+
+
+def _group(row: Candidate) -> tuple[Any, ...]:
+    numbers = tuple(sorted(_NUMBERS.findall(row.question)))
+    return row.example.label, numbers, len(_NEGATIONS.findall(row.question)) % 2

@@ -1,0 +1,233 @@
+"""Takes sources in: one row after another is read, rendered, judged, and kept or rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from luthier.chat import Renderer
+from luthier.console import progress, say
+from luthier.data import catalog, sources
+from luthier.data.candidate import Candidate, Filter
+from luthier.data.config import FilterConfig, SourceConfig
+from luthier.data.rejects import RejectLog
+from luthier.data.rows import Reject, Row, Table
+from luthier.data.shape import Shape
+from luthier.data.terms import own_terms, refusal, terms_of
+from luthier.errors import DataError
+from luthier.example import Terms
+from luthier.recipe import Recipe
+from luthier.registry import Registry
+
+FILTERS = Registry("filter", "luthier.data.filters")
+FORMATS = Registry("format", "luthier.data.formats")
+_BIG = 2_000_000
+"""Bytes or rows of a source from which reading it shows progress."""
+
+Keep = Callable[[Candidate, SourceConfig], None]
+
+
+class Opened(NamedTuple):
+    """A source that is about to be read."""
+
+    source: SourceConfig
+    table: Table
+    format: str
+    rows: Iterator[Row | Reject]
+    terms: Terms
+
+
+@dataclass
+class Intake:
+    """Takes in sources one after another and hands on the rows that pass."""
+
+    recipe: Recipe
+    shape: Shape
+    renderer: Renderer
+    root: Path
+    """Folder of the recipe, where relative paths start from."""
+    keep: Keep
+    """Is given every row that every filter let pass."""
+    rejects: RejectLog
+    across_rows: bool = True
+    """Off, filters that compare rows with earlier ones are left out."""
+    read_counts: dict[str, int] = field(default_factory=dict)
+    """Per source."""
+    blank_lines: dict[str, int] = field(default_factory=dict)
+    """Per source that has some."""
+    formats: dict[str, str] = field(default_factory=dict)
+    """Per source the importer it was read with."""
+    _filters: dict[str, list[Filter]] = field(default_factory=dict)
+    """Per split that sources name."""
+
+    def open(self, source: SourceConfig) -> Opened:
+        """Open a source with the importer it asks for, or that its content shows.
+
+        Raises:
+            DataError: it cannot be read, or nobody can say in which format it is.
+        """
+        entry = catalog.entry(source.dataset) if source.dataset else None
+        path = sources.source_file(source, self.root)
+        if source.format is not None:
+            name, options = source.format.use, source.format.options
+        else:
+            name, options = entry.format if entry else self._recognised(source, path), {}
+        module = FORMATS.load(name)
+        opener = getattr(module, "open_file", None)
+        if opener is not None and path is not None:
+            sources.require_readable(path, str(source.path))
+            table = opener(path, str(source.path))
+        else:
+            wanted = self.shape.columns(source, name)
+            table = sources.open_source(source, self.root, wanted=wanted)
+        rows = module.rows(table, source, **options)
+        return Opened(source, table, name, rows, terms_of(source, entry))
+
+    def _recognised(self, source: SourceConfig, path: Path | None) -> str:
+        """The importer of a source that names none."""
+        usual = self.shape.format
+        named = source.model_fields_set & {"input", "output", "text", "messages", "template"}
+        if path is None or named or self.shape.kind not in ("chat", "generation"):
+            return usual
+        from luthier.data.recognise import recognise, require
+
+        sources.require_readable(path, str(source.path))
+        found = recognise(path, str(source.path))
+        if found.format in (usual, "columns"):
+            return usual
+        require(found)
+        say(
+            f"{source.path}: read as {found.format} ({found.confidence:.0%} sure: {found.why}); "
+            f"say `format: {found.format}` to fix it. The first row:\n{found.sample}"
+        )
+        return found.format
+
+    def read(self, source: SourceConfig) -> None:
+        """Read a source to its end or limit."""
+        opened = self.open(source)
+        table = opened.table
+        with progress(f"Reading {table.name}", table.total, _unit(table),
+                      shown=table.total >= _BIG) as advance:  # fmt: skip
+            place = 0
+            for count, _ in enumerate(self.taking(opened), 1):
+                if count % 500 == 0:
+                    advance(table.place[0] - place)
+                    place = table.place[0]
+            advance(table.total - place)
+
+    def taking(self, opened: Opened) -> Iterator[bool]:
+        """Take in the rows of a source one by one; yields whether each was kept.
+
+        Raises:
+            DataError: there are no rows in it, or no row has a field that a template needs.
+        """
+        source, table = opened.source, opened.table
+        filters = self._filters_for(source.split)
+        self.formats[table.name] = opened.format
+        self.read_counts.setdefault(table.name, 0)
+        count = 0
+        for row in islice(opened.rows, source.limit):
+            count += 1
+            self.read_counts[table.name] += 1
+            yield self._take(row, opened, filters)
+        if count == 0:
+            columns = f" (columns: {', '.join(table.columns)})" if table.columns else ""
+            raise DataError(f"{table.name}: there are no rows in it{columns}.")
+        self.shape.require_fields_seen(table.name)
+        if table.blank_lines:
+            self.blank_lines[table.name] = self.blank_lines.get(table.name, 0) + table.blank_lines
+
+    def _take(self, row: Row | Reject, opened: Opened, filters: Sequence[Filter]) -> bool:
+        found = self._judged(row, opened, filters)
+        if isinstance(found, Reject):
+            self.rejects.add(found)
+            return False
+        for judge in filters:
+            if remember := getattr(judge, "remember", None):
+                remember(found)
+        split = None if opened.source.split == "auto" else opened.source.split
+        if found.example.text is not None and self.recipe.task.kind != "text":
+            split = "train"  # plain text among questions is for learning; it has no answer to judge
+        found.example = found.example.but(split=split)
+        self.keep(found, opened.source)
+        return True
+
+    def _judged(
+        self, row: Row | Reject, opened: Opened, filters: Sequence[Filter]
+    ) -> Candidate | Reject:
+        if isinstance(row, Reject):
+            return row
+        terms = own_terms(row.terms, opened.terms) if row.terms else opened.terms
+        if reason := refusal(terms, self.recipe.data.use):
+            return Reject(row.origin, reason, row.fields)
+        candidate = self.shape.apply(row, opened.source, self.renderer.render)
+        if isinstance(candidate, Reject):
+            return candidate
+        candidate.example = candidate.example.but(terms=terms)
+        try:
+            reason = next(filter(None, (judge(candidate) for judge in filters)), None)
+            reason = reason or self._unusable(candidate)
+        except DataError as error:
+            said = str(error).removeprefix(f"{row.origin}: ")
+            reason = f"cannot be rendered: {said}"
+        if reason:
+            return Reject(row.origin, reason, dict(candidate.example.fields))
+        return candidate
+
+    def _unusable(self, candidate: Candidate) -> str | None:
+        rendered, limit = candidate.rendered, self.recipe.train.max_seq_length
+        if len(rendered.input_ids) > limit:
+            tokens = len(rendered.input_ids)
+            return f"too long: {tokens} tokens, the limit is {limit} (train.max_seq_length)"
+        if not any(rendered.trained):
+            return "nothing to learn: no token of the row is trained (train.train_on)"
+        return None
+
+    def _filters_for(self, split: str) -> list[Filter]:
+        """Filters of the sources that go to the same split.
+
+        Sets that their sources keep apart have filters of their own: a row of the test file is no
+        duplicate because a training file read before has it too. `share_out` sees to those.
+        """
+        key = "train" if split == "auto" else split
+        if key not in self._filters:
+            built = [
+                FILTERS.build(f.use, **options_of(f, self.root)) for f in self.recipe.data.filters
+            ]
+            if self.recipe.labels:
+                built = [FILTERS.build("labels"), *built]
+            if not self.across_rows:
+                built = [f for f in built if not hasattr(f, "remember")]
+            self._filters[key] = built
+        return self._filters[key]
+
+
+def options_of(config: FilterConfig, root: Path) -> dict[str, Any]:
+    """A filter's options; files among them, named in its `FILES`, from the recipe's folder.
+
+    Args:
+        config: the filter as the recipe has it.
+        root: folder of the recipe.
+    """
+    options = config.options
+    for name in getattr(FILTERS.load(config.use), "FILES", ()):
+        given = options.get(name)
+        if isinstance(given, str):
+            options[name] = str(root / Path(given).expanduser())
+        elif isinstance(given, list):
+            options[name] = [str(root / Path(str(one)).expanduser()) for one in given]
+    return options
+
+
+def files_of(config: FilterConfig, root: Path) -> list[Path]:
+    """The files a filter reads."""
+    options = options_of(config, root)
+    found = [options.get(name) for name in getattr(FILTERS.load(config.use), "FILES", ())]
+    return [Path(p) for one in found if one for p in ([one] if isinstance(one, str) else one)]
+
+
+def _unit(table: Table) -> str:
+    return "rows" if table.name.endswith(".parquet") else "bytes"

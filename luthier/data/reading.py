@@ -1,0 +1,224 @@
+"""Rows of a recipe's sources, or of a file nobody described, shaped but not judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from luthier.chat import Rendered
+from luthier.data import catalog, sources
+from luthier.data.candidate import Candidate
+from luthier.data.config import DataConfig, SourceConfig
+from luthier.data.guess_columns import SPLIT_NAMES, Guess, guess
+from luthier.data.rows import Reject, Row, Table
+from luthier.data.shape import PLAIN, Render, Shape, shape_of, template_sets
+from luthier.data.template_sets import load_templates
+from luthier.errors import DataError
+from luthier.example import Example, Split
+from luthier.recipe import Recipe
+from luthier.registry import Registry
+
+FORMATS = Registry("format", "luthier.data.formats")
+_SAMPLE = 2000
+"""Rows from which the columns of a file are guessed."""
+
+
+class Opened(NamedTuple):
+    """A source that is about to be read."""
+
+    table: Table
+    format: str
+    rows: Iterator[Row | Reject]
+
+
+@dataclass
+class Reading:
+    """What is read, and how it was understood."""
+
+    root: Path
+    sources: list[SourceConfig]
+    """Held-out ones first, so that what comes after can be compared with them."""
+    shape: Shape
+    declared: bool
+    """Whether somebody said what the labels are."""
+    render: Render
+    columns: dict[str, str] = field(default_factory=dict)
+    """Column taken for each field, where that was guessed."""
+    split_column: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        """classification, generation, chat or text."""
+        return self.shape.kind
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether rows come with splits."""
+        named = {source.split for source in self.sources}
+        return self.split_column is not None or bool(named & {"validation", "calibration", "test"})
+
+    def open(self, source: SourceConfig) -> Opened:
+        """Open a source with its importer.
+
+        Raises:
+            DataError: it is not there, or cannot be read as a whole.
+        """
+        entry = catalog.entry(source.dataset) if source.dataset else None
+        path = sources.source_file(source, self.root)
+        options = {}
+        if source.format is not None:
+            name, options = source.format.use, source.format.options
+        elif entry:
+            name = entry.format
+        else:
+            name = _recognised(source, path, self.shape)
+        module = FORMATS.load(name)
+        opener = getattr(module, "open_file", None)
+        if opener is not None and path is not None:
+            sources.require_file(path, str(source.path))
+            table = opener(path, str(source.path))
+        else:
+            wanted = self.shape.columns(source, name)
+            table = sources.open_source(source, self.root, wanted=wanted)
+        return Opened(table, name, module.rows(table, source, **options))
+
+    def shaped(
+        self, opened: Opened, source: SourceConfig
+    ) -> Iterator[tuple[Row | Reject, Candidate | Reject]]:
+        """Every record of a source: as it was read, and as it will be seen.
+
+        Raises:
+            DataError: reading cannot go on.
+        """
+        for row in islice(opened.rows, source.limit):
+            if isinstance(row, Reject):
+                yield row, row
+                continue
+            found = self.shape.apply(row, source, self.render)
+            if isinstance(found, Candidate) and self.has_splits:
+                found.example = found.example.but(split=self._split(row, source))
+            yield row, found
+
+    def _split(self, row: Row, source: SourceConfig) -> Split:
+        said = row.fields.get(self.split_column) if self.split_column else source.split
+        named = SPLIT_NAMES.get(str(said).strip().casefold(), "train")
+        return named  # type: ignore[return-value]
+
+
+def _recognised(source: SourceConfig, path: Path | None, shape: Shape) -> str:
+    """The importer of a source that names none, as a build takes it."""
+    usual = shape.format
+    named = source.model_fields_set & {"input", "output", "text", "messages", "template"}
+    if path is None or named or shape.kind not in ("chat", "generation"):
+        return usual
+    from luthier.data.recognise import recognise, require
+
+    sources.require_file(path, str(source.path))
+    found = recognise(path, str(source.path))
+    if found.format in (usual, "columns"):
+        return usual
+    require(found)
+    return str(found.format)
+
+
+def no_model(example: Example) -> Rendered:
+    """Stands in for a renderer where no model is known."""
+    raise DataError(f"{example.origin}: there is no model whose tokens could be counted.")
+
+
+# --- recipes -----------------------------------------------------------------------------------
+
+
+def of_recipe(recipe: Recipe, root: Path, render: Render = no_model) -> Reading:
+    """The sources of a recipe.
+
+    Args:
+        recipe: the recipe.
+        root: its folder.
+        render: the renderer of its model, if that is at hand.
+
+    Raises:
+        DataError: a template that cannot be used.
+    """
+    shape = shape_of(recipe, template_sets(recipe, root))
+    held_out = [s for s in recipe.data.sources if s.split not in ("auto", "train")]
+    others = [s for s in recipe.data.sources if s.split in ("auto", "train")]
+    return Reading(root, [*held_out, *others], shape, bool(recipe.labels), render)
+
+
+# --- bare files --------------------------------------------------------------------------------
+
+
+def of_file(path: str, format: str | None = None) -> Reading:
+    """A file without a recipe: its format is recognised, its columns are guessed.
+
+    Args:
+        path: relative to the working directory, or `luthier:NAME`.
+        format: an importer, if it is known.
+
+    Raises:
+        DataError: the file is not there or holds nothing that can be read.
+        LuthierError: no such format.
+    """
+    root = Path()
+    file = sources.source_file(SourceConfig(path=path), root)
+    assert file is not None, "the path of a file, not of a hub dataset"
+    sources.require_file(file, path)
+    name = format or _format_of(file, path)
+    if name == "columns":
+        return _of_columns(file, path, root)
+    source = SourceConfig.model_validate({"path": path, "format": name})
+    kind = {"messages": "chat", "text": "text"}.get(name, "generation")
+    return Reading(root, [source], _shape(kind, (), source, root), False, no_model)
+
+
+def _format_of(file: Path, path: str) -> str:
+    from luthier.data.recognise import recognise
+
+    return str(recognise(file, path).format or "columns")
+
+
+def _of_columns(file: Path, path: str, root: Path) -> Reading:
+    table = sources.open_file(file, name=path)
+    records = islice(table.records, _SAMPLE)
+    found = guess([row.fields for row in records if isinstance(row, Row)])
+    if found.input is None:
+        listed = ", ".join(table.columns or []) or "none that can be read"
+        raise DataError(
+            f"{path}: no column holds texts (columns: {listed}). Give the format (--format), or "
+            "lint a recipe that names the columns."
+        )
+    if found.output is None:
+        source = SourceConfig.model_validate({"path": path, "format": "text", "text": found.input})
+        notes = [f"column '{found.input}' was taken for plain text; no column looks like answers"]
+        shape = _shape("text", (), source, root)
+        return Reading(root, [source], shape, False, no_model, {"text": found.input}, None, notes)
+    source = SourceConfig.model_validate(
+        {"path": path, "format": "columns", "input": found.input, "output": found.output}
+    )
+    kind = "classification" if found.labels else "generation"
+    columns = {"input": found.input, "output": found.output}
+    shape = _shape(kind, found.labels, source, root)
+    return Reading(
+        root, [source], shape, False, no_model, columns, found.split, [_said(found)]
+    )  # fmt: skip
+
+
+def _said(found: Guess) -> str:
+    said = f"input is the column '{found.input}', output '{found.output}'"
+    if found.labels:
+        shown = ", ".join(f"'{label}'" for label in found.labels[:6])
+        more = ", ..." if len(found.labels) > 6 else ""
+        said += f" with {len(found.labels)} labels ({shown}{more})"
+    if found.split:
+        said += f", and '{found.split}' says the split"
+    return f"{said}; this was guessed"
+
+
+def _shape(kind: str, labels: Sequence[str], source: SourceConfig, root: Path) -> Shape:
+    sets = {PLAIN: load_templates(PLAIN, root)}
+    return Shape(kind, list(labels), DataConfig(sources=[source]), 0, sets)
