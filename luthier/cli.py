@@ -384,9 +384,9 @@ def list_things(
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> Result:
-    """List runs, models, templates, plugins.
+    """List runs, models, datasets, templates, plugins.
 
-    Kinds: runs, models, templates, filters, formats, checks, baselines, metrics, exporters,
+    Kinds: runs, models, datasets, templates, filters, formats, checks, baselines, metrics, exporters,
     starters.
     """
     from luthier import look
@@ -406,7 +406,10 @@ def show(
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> Result:
-    """Show a run (--tokens: what it trains on) or a set: `show dataset alpaca`."""
+    """Show a run, or a public set.
+
+    `show RUN --tokens`: what it trains on. `show dataset alpaca`: what is known of a public set.
+    """
     from luthier import look
     from luthier.run import Run
 

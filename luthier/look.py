@@ -58,11 +58,10 @@ def list_things(what: str, runs: Path) -> list[dict[str, Any]]:
             for name, alias in ALIASES.items()
         ]
     elif what == "templates":
-        from luthier.data.template import load_template, template_names
+        from luthier.data.template import template_names
+        from luthier.data.template_sets import described
 
-        found = [
-            {"name": n, "describe": load_template(n, Path()).description} for n in template_names()
-        ]
+        found = [{"name": n, "describe": described(n)} for n in template_names()]
     elif what == "datasets":
         from luthier.data import catalog
 

@@ -21,7 +21,7 @@ from luthier.console import blank_lines_skipped, progress, say
 from luthier.data.mapping import mapped
 from luthier.data.rows import MissingColumn, Reject, Row, Table
 from luthier.data.sources import SUFFIXES, open_file, require_file
-from luthier.data.template import BuiltTemplates, MissingField, Template, as_text
+from luthier.data.template import BuiltTemplates, MissingField, Skipped, Template, as_text
 from luthier.data.textfile import Damage, refuse_other_encodings
 from luthier.errors import DataError, LuthierError
 from luthier.example import Message
@@ -125,14 +125,20 @@ class Predictor:
         if self.template is None:
             return [Message("user", as_text(fields["input"]))]
         try:
-            return self.template.prompt(
-                {**fields, "labels": ", ".join(self.labels)} if self.labels else fields
+            return list(
+                self.template.prompt(
+                    {**fields, "labels": ", ".join(self.labels)} if self.labels else fields,
+                    labels=self.labels,
+                    options=self.recipe.data.options,
+                )
             )
         except MissingField as error:
             raise DataError(
                 f"the template '{self.template.name}' needs the field '{error}', which the input "
                 "does not have. Give a file with that column."
             ) from None
+        except Skipped as error:
+            raise DataError(f"the template '{self.template.name}': {error}.") from None
 
     def why_not(self, fields: Mapping[str, Any]) -> str | None:
         """Why a row cannot be answered; None when it can."""
@@ -188,7 +194,8 @@ def load(run: str | Path | Run, *, runs: Path = RUNS) -> Predictor:
         recipe=recipe,
         model=model,
         renderer=Renderer(tokenizer, recipe.train.train_on),
-        template=templates[0] if templates else None,
+        # A conversation's question is the user's turn as it is.
+        template=templates[0] if templates and recipe.task.kind != "chat" else None,
         labels=recipe.labels,
         temperature=calibration.temperature if calibration else 1.0,
     )

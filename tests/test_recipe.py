@@ -296,7 +296,7 @@ def test_names_of_files_are_checked_with_all_the_rest(file: Path) -> None:
         (
             8,
             "unknown template 'clasify'. Did you mean 'classify'? A file of your own is given by "
-            "its path, ending in .yaml.",
+            "its path, ending in .yaml or .json.",
         ),
         (10, "unknown filter 'emty'. Did you mean 'empty'?"),
         (11, "filter 'length': unknown option 'max_word'. Did you mean 'max_words'?"),

@@ -20,7 +20,7 @@ from luthier.data import sources
 from luthier.data.candidate import Candidate
 from luthier.data.config import SourceConfig
 from luthier.data.few_shot import ShotPool
-from luthier.data.intake import Intake, files_of
+from luthier.data.intake import Intake, Keep, files_of
 from luthier.data.kept import Kept
 from luthier.data.mix import bounds_of, interleaved, mixture
 from luthier.data.rejects import RejectLog
@@ -136,12 +136,17 @@ def read_rows_like(
     source = source_like(run, path, input_column=input_column, output_column=output_column)
     renderer = Renderer(open_tokenizer(base_of(run, runs), runs), recipe.train.train_on)
     shape = shape_of(recipe, BuiltTemplates.of(made).sets(recipe))
-    kept: list[Example] = []
+    kept: dict[str, Example] = {}
+
+    def keep(row: Candidate, source: SourceConfig) -> None:
+        name, again = row.example.id, 1
+        while name in kept:
+            again += 1
+            name = content_id([row.example.id, again])
+        kept[name] = row.example.but(id=name)
+
     rejects = RejectLog(None)
-    intake = Intake(
-        recipe, shape, renderer, Path.cwd(), lambda row, _: kept.append(row.example), rejects,
-        across_rows=False,
-    )  # fmt: skip
+    intake = Intake(recipe, shape, renderer, Path.cwd(), keep, rejects, across_rows=False)
     try:
         intake.read(source)
     except MissingColumn as error:
@@ -150,7 +155,7 @@ def read_rows_like(
     for name, count in intake.blank_lines.items():
         say(blank_lines_skipped(name, count), style="yellow")
     _require_rows(len(kept), rejects, None)
-    return kept, dict(rejects.counts.most_common())
+    return list(kept.values()), dict(rejects.counts.most_common())
 
 
 def source_like(
@@ -194,7 +199,7 @@ def _other_column(kind: str, column: str, source: SourceConfig) -> str:
 # --- taking in ---------------------------------------------------------------------------------
 
 
-def _keeper(kept: Kept, recipe: Recipe):  # type: ignore[no-untyped-def]
+def _keeper(kept: Kept, recipe: Recipe) -> Keep:
     column = recipe.data.split.group_by
 
     def keep(row: Candidate, source: SourceConfig) -> None:

@@ -56,7 +56,7 @@ class SourceConfig(Section):
     fields: dict[str, str] = {}
     """Further columns under the names that templates use: `{premise: sentence1}`."""
     template: str | Annotated[list[str], Field(min_length=1)] | None = None
-    """Templates of this source's rows; null: those of `data.template`."""
+    """Templates of this source's rows; null: those of `data.template`, for rows that need any."""
     licence: str | None = None
     """Data licence of the rows (SPDX identifier, or words)."""
     commercial: Literal["yes", "no", "unclear"] | None = None
@@ -170,7 +170,7 @@ class OptionsConfig(Section):
     shuffle: bool = True
     """The order is drawn for each row by the seed; else that of `task.labels`."""
     style: Literal["dash", "letters", "words"] = "dash"
-    """`- yes`, `(A) yes`, or `yes, no or maybe`."""
+    """`- yes`, `(A) yes`, or `yes, no or maybe`; the answer is always the text of the label."""
 
 
 class DataConfig(Section):
@@ -185,10 +185,12 @@ class DataConfig(Section):
     template: str | Annotated[list[str], Field(min_length=1)] | None = None
     """A template or a set of templates of `luthier/data/templates/`, or a file of your own (a
     template, a set, promptsource YAML, FLAN pairs in JSON); with several, each row gets one by its
-    id. null: instruction formats bring their own words, columns are taken as they are (`plain`)."""
-    inverted: bool = False
-    """Also use templates turned round (given the answer, ask for the input), where the fields
-    allow it; not in classification, whose completion is the label."""
+    id. Rows that come as conversations keep their own words unless their source names a template.
+    null: columns are taken as they are (`plain`)."""
+    inverted: float | None = Field(default=None, ge=0, le=1)
+    """Share of the rows that are turned round (given the answer, ask for the input), by templates
+    that do so and by those that can be turned automatically; 0.3 in FLAN v2. null: the templates as
+    their files have them. Not in classification, whose completion is the label."""
     options: OptionsConfig = OptionsConfig()
     """The clause with the possible answers."""
     shots: int = Field(default=0, ge=0, le=32)

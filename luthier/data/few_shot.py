@@ -6,7 +6,7 @@ use the row's own template. Which ones follows from the seed and the row, not fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -134,10 +134,10 @@ class _Shelf:
             kept = sorted(rows)[:MOST]
             self._numbers[label] = np.array(kept, dtype=np.uint64)
         numbers = self._numbers[label]
-        order = np.argsort(_mixed(numbers ^ np.uint64(draw.bits("shots"))), kind="stable")
+        hashes = _mixed(numbers ^ np.uint64(draw.bits("shots")))
         found: list[Example] = []
         groups: set[str | None] = {avoid.group} - {None} if avoid is not None else set()
-        for place in order:
+        for place in _smallest_first(hashes, 8 * k + 32):
             example = rows[int(numbers[place])]
             if (avoid is not None and example.id == avoid.id) or example.group in groups:
                 continue
@@ -147,6 +147,14 @@ class _Shelf:
             if len(found) == 2 * k:
                 break
         return found
+
+
+def _smallest_first(hashes: npt.NDArray[np.uint64], most: int) -> Iterator[int]:
+    """Places in the order of their hashes; the first `most` without sorting all the others."""
+    if len(hashes) > most:
+        first = np.argpartition(hashes, most)[:most]
+        yield from first[np.argsort(hashes[first])]
+    yield from np.argsort(hashes)[most if len(hashes) > most else 0 :]
 
 
 def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -5,6 +5,9 @@ r"""FLAN's templates: a JSON file of tasks, each with pairs of an input and a ta
 `{field}` inserts a field, any other brace is a brace (FLAN replaces `{\w*}`; arXiv 2109.01652,
 google-research/FLAN, flan/preprocessors.py). The target that most templates of a task share is the
 task's own; a template with another target asks the other way round and is marked `inverted`.
+
+Templates are rendered as they stand. FLAN's first edition has a stray letter `n` behind
+`{hypothesis}` in nine of them (tasks rte, anli and cb), which its second edition has not.
 """
 
 from __future__ import annotations

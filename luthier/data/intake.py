@@ -75,6 +75,7 @@ class Intake:
             name, options = source.format.use, source.format.options
         else:
             name, options = entry.format if entry else self._recognised(source, path), {}
+        self._require_fitting(name, source)
         module = FORMATS.load(name)
         opener = getattr(module, "open_file", None)
         if opener is not None and path is not None:
@@ -85,6 +86,14 @@ class Intake:
             table = sources.open_source(source, self.root, wanted=wanted)
         rows = module.rows(table, source, **options)
         return Opened(source, table, name, rows, terms_of(source, entry))
+
+    def _require_fitting(self, name: str, source: SourceConfig) -> None:
+        """Raise a DataError for an importer whose rows the task has no use for."""
+        kind, usual = self.shape.kind, self.shape.format
+        if (kind == "text") != (name == "text") and kind in ("text", "classification"):
+            raise DataError(
+                f"{sources.name_of(source)}: task.kind: {kind} needs format: {usual}, not {name}."
+            )
 
     def _recognised(self, source: SourceConfig, path: Path | None) -> str:
         """The importer of a source that names none."""

@@ -1,7 +1,7 @@
 """Turns templates round: given the answer, ask for what it answered (input inversion).
 
-FLAN does so with hand-written templates, a few in each ten (arXiv 2109.01652, 2.1), and its second
-edition with whole sets (arXiv 2301.13688, 3.4).
+FLAN does so with templates written by hand, up to three of a task's ten (arXiv 2109.01652, 2.1);
+its second edition inverts whole sets (arXiv 2301.13688).
 """
 
 from __future__ import annotations
@@ -69,6 +69,6 @@ def _asking(text: str, wanted: str, answer: str) -> str:
         return f"Here is an answer:\n\n{{{answer}}}\n\nWrite the {words} that it answers."
     gap = " " if shown.endswith(":") else "\n\nAnswer: "
     return (
-        f"Below is a task with its answer; where [{words}] stands, the {words} is left out.\n\n"
-        f"{shown}{gap}{{{answer}}}\n\nWrite the {words} that is left out."
+        f"Below is a task with its answer. Something is missing where [{words}] stands.\n\n"
+        f"{shown}{gap}{{{answer}}}\n\nWrite the missing {words}."
     )

@@ -44,6 +44,10 @@ CHOICES = "answer_choices"
 """The name under which Jinja finds the template's own answers."""
 _WIDEST = 10_000
 """Largest width, number of columns or of digits that a template may ask for."""
+_LONGEST = 200_000
+"""Characters that filters which work long on them may be given."""
+_WIDTHS = re.compile(r"%(?:\([^)]{0,200}\))?([-+ #0-9.*]*)|\{[^{}]*:([^{}]*)")
+_COMPUTED_WIDTH = re.compile(r"%(?:\([^)]{0,200}\))?[-+ #0-9.]*\*|\{[^{}]*\{")
 _MOST_BITS = 10_000
 """Of a whole number."""
 
@@ -203,6 +207,19 @@ def _narrow(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def _short(name: str) -> Callable[..., Any]:
+    """A filter that takes more time than its input is long, on an input that is not too long."""
+    function: Callable[..., Any] = FILTERS[name]
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if size_of([*args, *kwargs.values()], _LONGEST) > _LONGEST:
+            raise Skipped(f"too long: `{name}` is given more than {_LONGEST:,} characters")
+        return function(*args, **kwargs)
+
+    return run
+
+
 def _refuse_wide(values: Iterable[Any]) -> None:
     if any(isinstance(v, int) and abs(v) > _WIDEST for v in values):
         raise Skipped(f"too long: template asks for a width above {_WIDEST:,}")
@@ -211,10 +228,15 @@ def _refuse_wide(values: Iterable[Any]) -> None:
 def _refuse_format(text: str, values: Sequence[Any]) -> None:
     """Refuse a format that would repeat or widen its values beyond the limit."""
     rendering = RENDERING.get()
-    if re.search(r"\d{5}|%[^a-zA-Z%]*\*|\{[^{}]*\{", text):
-        raise Skipped(f"too long: template asks for a width above {_WIDEST:,}")
-    places = text.count("%") + text.count("{")
-    rendering.refuse_larger(len(text) + places * size_of(values, rendering.limit))
+    plain = text.replace("%%", "").replace("{{", "")
+    if _COMPUTED_WIDTH.search(plain):
+        raise Skipped("too long: template computes the width of what it formats")
+    widths = [
+        int(n) for found in _WIDTHS.findall(plain) for n in re.findall(r"\d+", "".join(found))
+    ]
+    _refuse_wide(widths)
+    each = size_of(values, rendering.limit) + sum(widths)
+    rendering.refuse_larger(len(text) + (plain.count("%") + plain.count("{")) * each)
 
 
 def _refuse_replacing(text: str, old: str, new: str) -> None:
@@ -310,7 +332,7 @@ class _Sandbox(SandboxedEnvironment):
     """Jinja's sandbox, where what can make something large is looked at first."""
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
-    _unsafe = frozenset(("expandtabs", "translate", "maketrans", "encode", "format_map"))
+    _unsafe = frozenset(("expandtabs", "translate", "maketrans", "encode"))
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         if isinstance(obj, (str, bytes)) and attr in self._unsafe:
@@ -320,7 +342,18 @@ class _Sandbox(SandboxedEnvironment):
     def getitem(self, obj: Any, argument: Any) -> Any:
         if isinstance(argument, _Absent):
             argument._fail_with_undefined_error()
-        return super().getitem(obj, argument)
+        return super().getitem(obj, _weighed(argument))
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        formatting = super().wrap_str_format(value)
+        if formatting is None:
+            return None
+
+        def run(*args: Any, **kwargs: Any) -> str:
+            _refuse_format(value.__self__, [*args, *kwargs.values()])
+            return formatting(*args, **kwargs)
+
+        return run
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         RENDERING.get().step()
@@ -330,8 +363,6 @@ class _Sandbox(SandboxedEnvironment):
         if isinstance(of, str):
             if name in ("ljust", "rjust", "center", "zfill"):
                 _refuse_wide(args)
-            elif name == "format":
-                _refuse_format(of, [*args, *kwargs.values()])
             elif name == "replace" and len(args) >= 2:
                 _refuse_replacing(of, str(args[0]), str(args[1]))
             elif name == "join" and args:
@@ -358,7 +389,7 @@ class _Sandbox(SandboxedEnvironment):
 
 
 class Metered(NodeTransformer):
-    """Puts loops, comparisons and `~` under the limits."""
+    """Puts loops, comparisons, keys and `~` under the limits."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
@@ -380,6 +411,11 @@ class Metered(NodeTransformer):
             node.arg = _filtered(node.arg, "_label")
         return node
 
+    def visit_Pair(self, node: nodes.Pair) -> nodes.Node:
+        self.generic_visit(node)
+        node.key = _filtered(node.key, "_weighed")
+        return node
+
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
         return _filtered(nodes.List(node.nodes, lineno=node.lineno), "_joined")
@@ -397,7 +433,9 @@ def _environment() -> _Sandbox:
         "choice": _choice, "random": _choice, "most_frequent": _most_frequent,
         "highlight": _highlight, "_joined": _joined,
     }  # fmt: skip
-    plain = {**FILTERS, **{name: _narrow(FILTERS[name]) for name in wide}, **own}
+    narrow = {name: _narrow(FILTERS[name]) for name in wide}
+    short = {name: _short(name) for name in ("pprint", "striptags", "urlize", "xmlattr")}
+    plain = {**FILTERS, **narrow, **short, **own}
     environment.filters = {name: _guarded(function) for name, function in plain.items()}
     environment.filters |= {"_each": _each, "_weighed": _weighed, "_label": _label}
     tests: Mapping[str, Any] = TESTS

@@ -26,7 +26,9 @@ from luthier.data.jinja_sandbox import (
 from luthier.data.template_fields import MissingField, Skipped
 
 _ONE_CHOICE = re.compile(
-    r"\s*\{\{-?\s*answer_choices\s*\[[^{}]*\]\s*-?\}\}\s*(?:\{%-?\s*end(?:if|for)\s*-?%\}\s*)*"
+    r"\s*(?:\{%-?\s*if\b[^%]*%\}\s*)?"
+    r"\{\{-?\s*answer_choices\s*\[[^{}]*\]\s*-?\}\}\s*"
+    r"(?:\{%-?\s*end(?:if|for)\s*-?%\}\s*)*"
 )
 _SEPARATOR = f"\ue000{secrets.token_hex(16)}\ue001"
 """Stands for the template's own `|||`: no field can hold it, and those in fields stay text."""
@@ -171,7 +173,7 @@ def _rendered(
     pieces: list[str] = []
     size = 0
     try:
-        for piece in template.generate(given):
+        for piece in template.stream(given):
             rendering.step()
             size += len(piece)
             rendering.refuse_larger(size)

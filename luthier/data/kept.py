@@ -106,11 +106,11 @@ class Kept(Sequence[Head]):
 
     def examples(self) -> Iterator[Example]:
         """The rows, read from disk in order."""
-        return (example for example, _ in self._spill)
+        return self._spill.examples()
 
     def questions(self) -> Iterator[str]:
         """What the rows ask, read from disk in order."""
-        return (question for _, question in self._spill)
+        return self._spill.questions()
 
     def __enter__(self) -> Self:
         return self

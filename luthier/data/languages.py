@@ -7,7 +7,6 @@ fewer than six words, of code or of names is not judged.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from functools import lru_cache
 from itertools import islice
 
@@ -100,15 +99,15 @@ def language_of(text: str) -> str | None:
     words = [m.group().casefold() for m in islice(_WORD.finditer(text), _MOST_WORDS)]
     if len(words) < _FEWEST_WORDS:
         return None
-    hits: Counter[str] = Counter()
+    hits = dict.fromkeys(STOP_WORDS, 0)
     for word in words:
-        hits.update(languages.get(word, ()))
-    best = hits.most_common(2)
-    if not best or best[0][1] < max(_FEWEST_HITS, _LEAST_SHARE * len(words)):
+        for code in languages.get(word, ()):
+            hits[code] += 1
+    best = max(hits, key=lambda code: hits[code])
+    most = hits.pop(best)
+    if most < max(_FEWEST_HITS, _LEAST_SHARE * len(words), _MARGIN * max(hits.values())):
         return None
-    if len(best) > 1 and best[0][1] < _MARGIN * best[1][1]:
-        return None
-    return best[0][0]
+    return best
 
 
 def _by_script(text: str) -> str | None:

@@ -179,10 +179,12 @@ class NearIndex:
         self._latest: dict[int, int | list[int]] = {}
         self._unsorted: list[list[int]] = []
         """Keys of the latest texts."""
+        self._fresh: list[Entry] = []
+        """Texts that are still to be put with those kept."""
 
     def __len__(self) -> int:
         """How many texts are remembered."""
-        return len(self._kept)
+        return len(self._kept) + len(self._fresh)
 
     def entry(self, text: str, scope: int = 0) -> Entry:
         """A text, to be asked for or remembered."""
@@ -211,8 +213,8 @@ class NearIndex:
 
     def add(self, entry: Entry) -> int:
         """Remember a text; returns its number (0, 1, ...)."""
-        number = len(self._kept)
-        self._kept.put([entry.shingles], entry.sketch[None])
+        number = len(self)
+        self._fresh.append(entry)
         for key in entry.keys:
             bucket = self._latest.get(key)
             if bucket is None:
@@ -244,8 +246,15 @@ class NearIndex:
         self._measure(sets, sketches, np.zeros(len(found), np.int64), np.array(sorted(found)), near)
         return near[0]
 
+    def _put_away(self) -> None:
+        if self._fresh:
+            sets = [entry.shingles for entry in self._fresh]
+            self._kept.put(sets, np.array([entry.sketch for entry in self._fresh]))
+            self._fresh.clear()
+
     def _sort_in(self) -> None:
         """Turn the latest texts into a table, and merge tables of like size."""
+        self._put_away()
         first = len(self._kept) - len(self._unsorted)
         keys = np.array(self._unsorted, np.uint64) << _NUMBER_BITS
         table = (keys | np.arange(first, len(self._kept), dtype=np.uint64)[:, None]).ravel()
@@ -260,7 +269,7 @@ class NearIndex:
                 break
             del self._tables[-2:]
             merged = np.concatenate([large, small])
-            merged.sort()
+            merged.sort(kind="stable")  # sees that these are two sorted runs and merges them
             self._tables.append(merged)
 
     def _in_tables(
@@ -288,6 +297,7 @@ class NearIndex:
         near: list[list[tuple[int, float]]],
     ) -> None:
         """Put those of the proposed pairs that resemble each other into `near`."""
+        self._put_away()
         sizes = np.array([len(s) for s in sets])
         likely = self._kept.likely(sizes[ones], sketches[ones], numbers)
         pairs = self._kept.resembling(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from luthier.chat import Rendered
 from luthier.data import catalog, sources
@@ -94,14 +94,18 @@ class Reading:
         Raises:
             DataError: reading cannot go on.
         """
-        for row in islice(opened.rows, source.limit):
-            if isinstance(row, Reject):
-                yield row, row
-                continue
-            found = self.shape.apply(row, source, self.render)
-            if isinstance(found, Candidate) and self.has_splits:
-                found.example = found.example.but(split=self._split(row, source))
-            yield row, found
+        try:
+            for row in islice(opened.rows, source.limit):
+                if isinstance(row, Reject):
+                    yield row, row
+                    continue
+                found = self.shape.apply(row, source, self.render)
+                if isinstance(found, Candidate) and self.has_splits:
+                    found.example = found.example.but(split=self._split(row, source))
+                yield row, found
+        finally:
+            _close(opened.rows)
+            _close(opened.table.records)
 
     def _split(self, row: Row, source: SourceConfig) -> Split:
         said = row.fields.get(self.split_column) if self.split_column else source.split
@@ -123,6 +127,12 @@ def _recognised(source: SourceConfig, path: Path | None, shape: Shape) -> str:
         return usual
     require(found)
     return str(found.format)
+
+
+def _close(rows: Iterator[Row | Reject]) -> None:
+    """Close the file behind rows that were not read to their end."""
+    if close := getattr(rows, "close", None):
+        close()
 
 
 def no_model(example: Example) -> Rendered:
@@ -184,8 +194,7 @@ def _format_of(file: Path, path: str) -> str:
 
 def _of_columns(file: Path, path: str, root: Path) -> Reading:
     table = sources.open_file(file, name=path)
-    records = islice(table.records, _SAMPLE)
-    found = guess([row.fields for row in records if isinstance(row, Row)])
+    found = guess(_sample(table))
     if found.input is None:
         listed = ", ".join(table.columns or []) or "none that can be read"
         raise DataError(
@@ -206,6 +215,19 @@ def _of_columns(file: Path, path: str, root: Path) -> Reading:
     return Reading(
         root, [source], shape, False, no_model, columns, found.split, [_said(found)]
     )  # fmt: skip
+
+
+def _sample(table: Table) -> list[dict[str, Any]]:
+    """Fields of the first rows; where reading cannot go on, of those before."""
+    found: list[dict[str, Any]] = []
+    try:
+        found += (row.fields for row in islice(table.records, _SAMPLE) if isinstance(row, Row))
+    except DataError:
+        if not found:
+            raise
+    finally:
+        _close(table.records)
+    return found
 
 
 def _said(found: Guess) -> str:

@@ -64,15 +64,13 @@ class Shape:
         """Turn a row into an example, with what it asks and answers."""
         if row.text is not None:
             return self._text(row, render)
-        templates = self._templates_of(source)
-        if row.messages and not templates:
-            return self._conversation(row, render)
         if self.kind == "text":
             return Reject(row.origin, "no plain text: task.kind is text", row.fields)
-        return self._templated(row, templates or list(self.sets[PLAIN]), render)
-
-    def _templates_of(self, source: SourceConfig) -> list[Template]:
-        return [t for name in self.data.templates_of(source) for t in self.sets[name]]
+        # A conversation has words of its own; only its own source can ask for others.
+        if row.messages and source.template is None:
+            return self._conversation(row, render)
+        names = self.data.templates_of(source) or [PLAIN]
+        return self._templated(row, [t for name in names for t in self.sets[name]], render)
 
     def _text(self, row: Row, render: Render) -> Candidate | Reject:
         if self.kind not in ("text", "chat", "generation"):
@@ -82,8 +80,6 @@ class Shape:
         return Candidate(example, text, "", [], render)
 
     def _conversation(self, row: Row, render: Render) -> Candidate | Reject:
-        if self.kind == "text":
-            return Reject(row.origin, "no plain text: a conversation", row.fields)
         turns = [m for m in row.messages[:-1] if m.role != "system"]
         question = "\n".join(m.content for m in turns if m.role == "user")
         answer, fields, label = row.messages[-1].content, row.fields, None
@@ -112,7 +108,7 @@ class Shape:
         asked = [as_text(fields.get(name)) for name in _question_fields(templates)]
         mark = content_id([*asked, as_text(fields.get("output"))])
         draw = Draw(self.seed, mark)
-        template = pick(templates, draw)
+        template = pick(self._offered(templates, draw, given), draw, given)
         self._note(template, given)
         try:
             messages = template.messages(
@@ -129,8 +125,18 @@ class Shape:
             mark, row.origin, fields=fields, messages=messages, template=template.name,
             label=answer if self.labels else None,
         )  # fmt: skip
-        question = "\n".join(asked) or "\n".join(m.content for m in messages[:-1])
-        return Candidate(example, question, answer, self.labels, render)
+        return Candidate(example, "\n".join(asked), answer, self.labels, render)
+
+    def _offered(
+        self, templates: Sequence[Template], draw: Draw, given: Mapping[str, Any]
+    ) -> Sequence[Template]:
+        """The templates among which a row's is chosen: those of its direction."""
+        share = self.data.inverted
+        if share is None or self.kind == "classification":
+            return templates
+        turned = draw.number("inverted") < share
+        found = [t for t in templates if t.inverted == turned and t.suits(given)]
+        return found or [t for t in templates if not t.inverted] or templates
 
     def _answer(self, value: Any) -> str:
         text = as_text(value)
@@ -159,7 +165,8 @@ class Shape:
 def _question_fields(templates: Sequence[Template]) -> list[str]:
     """Fields that make up what a row asks, whichever template it gets."""
     names = [name for t in templates for name in t.question_fields]
-    return [n for n in dict.fromkeys(names) if n not in ("labels", "output")] or ["input"]
+    answers = {"labels", "output", *(t.answer_field for t in templates)}
+    return [n for n in dict.fromkeys(names) if n not in answers] or ["input"]
 
 
 def shape_of(recipe: Recipe, sets: Mapping[str, Sequence[Template]]) -> Shape:
@@ -174,22 +181,33 @@ def shape_of(recipe: Recipe, sets: Mapping[str, Sequence[Template]]) -> Shape:
     """
     kind = recipe.task.kind
     if kind == "classification":
-        # Labels are scored as they are: a completion that says more cannot be.
-        closed = {name: [t for t in found if t.closed] for name, found in sets.items()}
-        for name, found in closed.items():
-            if not found:
-                said = sets[name][0]
-                raise DataError(
-                    f"template '{name}': in classification the completion is the label, "
-                    f"'{{output}}', not {said.completion_text!r}; labels are scored as they are."
-                )
-        sets = closed
+        sets = {name: _closed(name, found, recipe.labels) for name, found in sets.items()}
     elif recipe.data.inverted:
-        turned = {
-            name: [t for each in found if (t := inverted(each))] for name, found in sets.items()
+        sets = {
+            name: [*found, *(t for each in found if (t := inverted(each)))]
+            for name, found in sets.items()
         }
-        sets = {name: [*found, *turned[name]] for name, found in sets.items()}
     return Shape(kind, recipe.labels, recipe.data, recipe.seed, sets)
+
+
+def _closed(name: str, found: Sequence[Template], labels: Sequence[str]) -> list[Template]:
+    """The templates whose completion is a label; labels are scored as they are.
+
+    Raises:
+        DataError: there is none.
+    """
+    closed = [t for t in found if t.closed and (t.choices is None or set(t.choices) == set(labels))]
+    if closed:
+        return closed
+    first = found[0]
+    if first.choices is not None:
+        said = f"answers with {', '.join(first.choices)}, and task.labels is {', '.join(labels)}"
+    else:
+        said = f"has {first.completion_text!r}" if first.completion_text else "has another"
+    raise DataError(
+        f"template '{name}': in classification the completion is the label, '{{output}}'; this one "
+        f"{said}. Labels are scored as they are."
+    )
 
 
 def template_sets(recipe: Recipe, root: Path) -> dict[str, list[Template]]:

@@ -15,8 +15,10 @@ TEXT_METHODS = (
     "strip", "title", "upper", "index",
 )  # fmt: skip
 LIST_METHODS = ("append", "extend", "insert", "pop", "remove", "reverse", "sort")
-LIST_FILTERS = ("join", "choice", "most_frequent", "first", "last", "list", "random", "map", "select",
-                "reject", "selectattr", "rejectattr", "sort", "unique", "sum", "max", "min")  # fmt: skip
+LIST_FILTERS = (
+    "join", "choice", "most_frequent", "first", "last", "list", "random", "map", "select",
+    "reject", "selectattr", "rejectattr", "sort", "unique", "sum", "max", "min",
+)  # fmt: skip
 WORDS = [
     "A quiet street in the old town. Rain fell all day, and nobody came.",
     "The ferry leaves at noon; it returns at six, unless there is fog.",
@@ -53,7 +55,7 @@ class Shape:
             return self.text(rng)
         if self.keys and self.item is None:
             return {name: shape.build(rng) for name, shape in self.keys.items()}
-        if self.item is not None and "text" not in self.kinds or "list" in self.kinds:
+        if (self.item is not None and "text" not in self.kinds) or "list" in self.kinds:
             count = rng.randint(1, 6)
             inner = self.element()
             inner.keys.update(self.keys)
@@ -176,9 +178,7 @@ class Reader:
             return Shape()
         return self.method(self.expression(function.node), function.attr, node, arguments)
 
-    def method(
-        self, owner: Shape, name: str, node: nodes.Call, arguments: list[Shape]
-    ) -> Shape:
+    def method(self, owner: Shape, name: str, node: nodes.Call, arguments: list[Shape]) -> Shape:
         constants = [a.value for a in node.args if isinstance(a, nodes.Const)]
         if name in ("split", "rsplit"):
             separator = constants[0] if constants else " "

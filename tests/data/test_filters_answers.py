@@ -13,7 +13,9 @@ from luthier.names import FILTERS
 LONG = "The harbour was closed for a week. Boats lay in rows along the quay. Nobody went out "
 
 
-@pytest.mark.parametrize("answer", ["N/A", "n/a ", "TBD", "<nooutput>", "...", "[your answer here]"])
+@pytest.mark.parametrize(
+    "answer", ["N/A", "n/a ", "TBD", "<nooutput>", "...", "[your answer here]"]
+)
 def test_placeholders_are_no_answers(answer: str) -> None:
     assert said("placeholders", [row("How deep is the lake behind the mill?", answer)]) == [
         f"placeholder: the answer is '{answer.strip()}'"
@@ -56,7 +58,9 @@ def test_copied_inputs() -> None:
     text = "My neighbour keeps eleven geese and a goat behind the old chapel"
     rows = [
         row("Where do geese sleep?", "where do geese sleep?"),
-        row(f"What kind of farm is it?\n{text}", text, instruction="What kind of farm?", input=text),
+        row(
+            f"What kind of farm is it?\n{text}", text, instruction="What kind of farm?", input=text
+        ),
         row(f"{text}, and why?", f"{text}, and why? They like grass."),
     ]
     assert said("copied_input", rows) == [
@@ -97,7 +101,10 @@ def test_refusals(answer: str, what: str) -> None:
 def test_sorry_is_not_always_a_refusal() -> None:
     passes(
         "refusals",
-        row("Write a short scene at a bus stop.", 'ANN: "I\'m sorry, I took your seat." BOB: "Stay."'),
+        row(
+            "Write a short scene at a bus stop.",
+            'ANN: "I\'m sorry, I took your seat." BOB: "Stay."',
+        ),
         row("Write an apology to a customer.", "I am sorry that we cannot provide the blue one."),
         row("Tell Tom that I will miss his party.", "I'm sorry, I can't make it on Friday."),
         row("Decline the offer.", "I'm sorry, but I cannot accept your generous offer."),
@@ -126,14 +133,20 @@ def test_truncated(answer: str, why: str) -> None:
 
 
 def test_a_finish_reason_says_it_for_sure() -> None:
-    rows = [row("Why?", "Because.", finish_reason="length"), row("Why?", "So.", finish_reason="stop")]
+    rows = [
+        row("Why?", "Because.", finish_reason="length"),
+        row("Why?", "So.", finish_reason="stop"),
+    ]
     assert said("truncated", rows) == ["truncated: finish_reason is 'length'", None]
 
 
 def test_endings_without_a_full_stop_pass() -> None:
     passes(
         "truncated",
-        row("Write a poem.", "The harbour sleeps in silver light,\nThe gulls have gone. They left us\nthe night"),
+        row(
+            "Write a poem.",
+            "The harbour sleeps in silver light,\nThe gulls have gone. They left us\nthe night",
+        ),
         row("Write code.", "int main() {\n  return 0;\n}"),
         row("List three trees.", "Oak. Tall ones.\n- Elm\n- Ash"),
         row("A title for my book on boats?", "What the Tide Brings In"),
@@ -142,8 +155,13 @@ def test_endings_without_a_full_stop_pass() -> None:
         row("Is it so?", "because of the", labels=["because of the", "no"]),
         row("Give JSON.", '{"a": [1, 2, {"b": null}]}'),
         row("What is [x] in maths?", "[x] is the largest integer up to x"),
-        row("Use ```ls```.", "Type ```ls``` in the shell. It lists files. You have a look at the files"),
-        row("Which one?", "That is what I was thinking of. You never know what they are looking for"),
+        row(
+            "Use ```ls```.",
+            "Type ```ls``` in the shell. It lists files. You have a look at the files",
+        ),
+        row(
+            "Which one?", "That is what I was thinking of. You never know what they are looking for"
+        ),
     )
 
 
@@ -161,7 +179,9 @@ def test_repetition_that_was_asked_for_passes() -> None:
         row("Write the line ten times.", "I will not run on the stairs. " * 10),
         row("Write a chorus for a song.", "Sail away with me tonight. " * 6),
         row("Show a table.", "| a | b |\n| --- | --- |\n" + "| 0 | 0 |\n" * 12),
-        row("Why do geese fly in a V?", "They save strength. They see each other. They take turns."),
+        row(
+            "Why do geese fly in a V?", "They save strength. They see each other. They take turns."
+        ),
         row("Laugh!", "ha ha ha ha ha"),
         row("Write the binary digits.", "0 0 0 0 " * 10),
         row("Fix it.", "for (;;) {\n  step();\n  step();\n  step();\n  step();\n  step();\n}"),
@@ -170,7 +190,10 @@ def test_repetition_that_was_asked_for_passes() -> None:
 
 def test_missing_code() -> None:
     rows = [
-        row("Write a Python function that reverses a list.", "It goes through the list from its end."),
+        row(
+            "Write a Python function that reverses a list.",
+            "It goes through the list from its end.",
+        ),
         row("Create a function in JavaScript to add two numbers.", "The two numbers are added up."),
     ]
     assert said("missing_code", rows) == [
@@ -196,7 +219,7 @@ def test_missing_code() -> None:
         ("Calculate 15 * 4.", "The answer is 50.", "60"),
         ("Compute (2 + 3) × 4", "24", "20"),
         ("What is 1,200 - 350?", "950", "850"),
-        ("Evaluate: 7 / 2", "3", "3.5"),
+        ("Evaluate: 7 / 2", "2", "3.5"),
     ],
 )
 def test_wrong_arithmetic(question: str, answer: str, right: str) -> None:

@@ -193,8 +193,8 @@ def test_a_row_that_resembles_a_fixed_training_row_follows_it() -> None:
 def test_rows_of_one_family_share_a_split() -> None:
     rows = [
         Example(
-            content_id([i]), Origin("f.csv", i), {"input": f"q{i} q{i}x q{i}y", "page": f"p{i // 5}"},
-            label="a",
+            content_id([i]), Origin("f.csv", i),
+            {"input": f"q{i} q{i}x q{i}y", "page": f"p{i // 5}"}, label="a",
         )
         for i in range(200)
     ]  # fmt: skip

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luthier.data.template import (
+    FOLDER,
     MissingField,
     Template,
     as_text,
     load_template,
     template_names,
 )  # fmt: skip
+from luthier.data.template_yaml import read_yaml
 from luthier.errors import DataError
 
 
@@ -23,11 +25,15 @@ def own(tmp_path: Path, text: str) -> Template:
     return load_template("own.yaml", tmp_path)
 
 
-@pytest.mark.parametrize("name", template_names())
+ONE_PROMPT = [n for n in template_names() if "prompt" in read_yaml(FOLDER / f"{n}.yaml")]
+
+
+@pytest.mark.parametrize("name", ONE_PROMPT)
 def test_shipped_templates_are_described_and_end_with_the_output(name: str) -> None:
     template = load_template(name, Path("nowhere"))
     assert template.description.endswith(".")
-    *_, question, answer = template.messages({"input": "IN", "output": "OUT", "labels": "A, B"})
+    row = dict.fromkeys(template.fields, "IN") | {"output": "OUT"}
+    *_, question, answer = template.messages(row)
     assert question.role == "user" and "IN" in question.content
     assert (answer.role, answer.content) == ("assistant", "OUT")
     assert "{" not in question.content
@@ -69,6 +75,15 @@ def test_a_placeholder_without_a_field(tmp_path: Path) -> None:
     said = str(template.unknown_placeholder("inptu", ["input", "output"], "rows.csv"))
     assert "'own.yaml'" in said and "{inptu}" in said and "Did you mean 'input'?" in said
     assert said.endswith("Fields there: input, output.")
+
+
+def test_the_labels_of_the_task() -> None:
+    template = load_template("classify", Path())
+    row = {"input": "IN", "output": "a"}
+    assert "labels: a, b." in template.messages(row, labels=["a", "b"])[0].content
+    assert "labels: x." in template.messages({**row, "labels": "x"}, labels=["a"])[0].content
+    with pytest.raises(MissingField, match="labels"):
+        template.messages(row)
 
 
 @pytest.mark.parametrize(

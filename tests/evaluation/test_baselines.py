@@ -33,10 +33,11 @@ def labelled(counts: dict[str, int]) -> list[Example]:
 
 
 def test_the_registry_finds_the_baselines() -> None:
-    assert BASELINES.names() == ["few_shot", "majority", "tfidf", "zero_shot"]
+    assert BASELINES.names() == ["copy_input", "few_shot", "majority", "tfidf", "zero_shot"]
     for name in BASELINES.names():
         assert BASELINES.describe(name)
-        assert "classification" in BASELINES.load(name).FITS
+        fits = BASELINES.load(name).FITS
+        assert fits == ("generation",) if name == "copy_input" else "classification" in fits
 
 
 def test_majority_learns_from_the_training_rows_alone(setting: Setting) -> None:

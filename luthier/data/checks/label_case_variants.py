@@ -6,6 +6,7 @@ from collections import Counter
 
 from luthier.data.candidate import Candidate
 from luthier.data.dataset_check import Context, DatasetCheck, Need
+from luthier.data.label_spelling import folded
 from luthier.data.lint_report import LintFinding, Place
 from luthier.data.rows import Row
 from luthier.example import Origin
@@ -33,7 +34,7 @@ class _LabelCaseVariants:
     def findings(self) -> list[LintFinding]:
         same: dict[str, list[str]] = {}
         for label in self.counts:
-            same.setdefault(_folded(label), []).append(label)
+            same.setdefault(folded(label), []).append(label)
         found = []
         for variants in same.values():
             if len(variants) < 2:
@@ -52,7 +53,3 @@ class _LabelCaseVariants:
                 )
             )  # fmt: skip
         return found
-
-
-def _folded(label: str) -> str:
-    return " ".join(label.casefold().split()).strip(" .\"'`*_")

@@ -6,6 +6,7 @@ from collections import Counter
 
 from luthier.data.candidate import Candidate
 from luthier.data.dataset_check import Context, DatasetCheck, Need
+from luthier.data.label_spelling import folded, meant
 from luthier.data.lint_report import LintFinding
 from luthier.data.passages import excerpt
 from luthier.data.rows import Row
@@ -38,14 +39,15 @@ class _LabelImbalance:
             self.labels[label] += 1
 
     def findings(self) -> list[LintFinding]:
-        if len(self.labels) < 2 or self.labels.total() < _FEWEST_ROWS:
+        labels = _one_spelling_each(self.labels)
+        if len(labels) < 2 or labels.total() < _FEWEST_ROWS:
             return []
-        (common, most), *others = self.labels.most_common()
+        (common, most), *others = labels.most_common()
         rare = [(label, count) for label, count in others if count * _RATIO < most]
         if not rare:
             return []
         shown = ", ".join(f"'{excerpt(label, 30)}' {n:,}" for label, n in reversed(rare[-5:]))
-        share = most / self.labels.total()
+        share = most / labels.total()
         return [
             LintFinding(
                 check="label_imbalance", what="label imbalance", severity="warning", count=1,
@@ -53,3 +55,14 @@ class _LabelImbalance:
                 fix="Add rows of the rare labels, and judge by macro-F1 (evaluate.metrics).",
             )
         ]  # fmt: skip
+
+
+def _one_spelling_each(counts: Counter[str]) -> Counter[str]:
+    """Rows per label; other spellings, which other checks name, count for the commonest."""
+    usual: dict[str, str] = {}
+    for label, _ in counts.most_common():
+        usual.setdefault(folded(label), label)
+    merged: Counter[str] = Counter()
+    for label, count in counts.items():
+        merged[usual[folded(meant(label, counts) or label)]] += count
+    return merged

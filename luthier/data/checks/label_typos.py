@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 
 from luthier.data.candidate import Candidate
 from luthier.data.dataset_check import Context, DatasetCheck, Need
+from luthier.data.label_spelling import meant
 from luthier.data.lint_report import LintFinding, Place
 from luthier.data.rows import Row
 from luthier.example import Origin
 
 NEEDS: tuple[Need, ...] = ("labels",)
-_RARE, _TIMES = 3, 10
-_SHORTEST, _LONG = 4, 8
 _MOST_LABELS = 1000
 
 
@@ -35,22 +33,13 @@ class _LabelTypos:
             self.first.setdefault(label, row.example.origin)
 
     def findings(self) -> list[LintFinding]:
-        from rapidfuzz.distance import DamerauLevenshtein
-
         if self.declared:  # the filter `labels` names each of them
             return []
-        found = []
-        for rare, count in self.counts.items():
-            if count > _RARE or len(rare) < _SHORTEST:
-                continue
-            most = 1 if len(rare) < _LONG else 2
-            for common, rows in self.counts.items():
-                apart = DamerauLevenshtein.distance(rare, common, score_cutoff=most)
-                spelt_alike = 0 < apart <= most and rare.casefold() != common.casefold()
-                if rows >= _TIMES * count and spelt_alike and _letters(rare) != _letters(common):
-                    found.append(self._finding(rare, common))
-                    break
-        return found
+        return [
+            self._finding(rare, common)
+            for rare in self.counts
+            if (common := meant(rare, self.counts)) is not None
+        ]
 
     def _finding(self, rare: str, common: str) -> LintFinding:
         count = self.counts[rare]
@@ -60,8 +49,3 @@ class _LabelTypos:
             fix=f"Write '{common}', or declare both in task.labels.",
             places=[Place(where=str(self.first[rare]), said=f"the first '{rare}'")],
         )  # fmt: skip
-
-
-def _letters(label: str) -> str:
-    """A label without its digits: `grade 1` is no slip for `grade 2`."""
-    return re.sub(r"\d+|\W+", "", label.casefold())

@@ -12,13 +12,17 @@ NEEDS: tuple[Need, ...] = ("model",)
 
 
 def build(context: Context) -> DatasetCheck:
-    """Tokens of the rendered row against `train.max_seq_length` and the model's positions."""
+    """Tokens of the rendered row against `train.max_seq_length` and the model's positions.
+
+    Where nothing that is trained fits in, `zero_trained_tokens` names the row instead.
+    """
     return _LongerThanModel(context)
 
 
 class _LongerThanModel:
     def __init__(self, context: Context) -> None:
         self.positions, self.limit = context.positions, context.max_seq_length
+        self.least = min((n for n in (self.positions, self.limit) if n is not None), default=None)
         self.beyond = Tally(
             "longer_than_model", "longer than the model", "error",
             "Shorten or split the row: positions beyond these were never trained.",
@@ -30,8 +34,10 @@ class _LongerThanModel:
 
     def see(self, row: Candidate, raw: Row) -> None:
         try:
-            tokens = len(row.rendered.input_ids)
+            tokens, trained = len(row.rendered.input_ids), row.rendered.trained
         except DataError:  # `zero_trained_tokens` says so
+            return
+        if not any(trained[: self.least]):  # and so it does here
             return
         said = f"{tokens:,} tokens"
         if self.positions is not None and tokens > self.positions:

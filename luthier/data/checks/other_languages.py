@@ -7,12 +7,13 @@ from collections import Counter
 from luthier.data.candidate import Candidate
 from luthier.data.dataset_check import Context, DatasetCheck, Need
 from luthier.data.languages import language_of
-from luthier.data.lint_report import LintFinding, Tally
+from luthier.data.lint_report import LintFinding, Place
 from luthier.data.passages import prose
 from luthier.data.rows import Row
 
 NEEDS: tuple[Need, ...] = ()
 _FEWEST, _MAIN, _OTHER = 20, 0.9, 0.05
+_PLACES = 20
 
 
 def build(context: Context) -> DatasetCheck:
@@ -23,31 +24,32 @@ def build(context: Context) -> DatasetCheck:
 class _OtherLanguages:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.tallies: dict[str, Tally] = {}
+        self.places: dict[str, list[Place]] = {}
 
     def see(self, row: Candidate, raw: Row) -> None:
         code = language_of(prose(row.question))
         if code is None:
             return
         self.counts[code] += 1
-        tally = self.tallies.setdefault(
-            code,
-            Tally(
-                "other_languages", f"rows in {code}", "warning",
-                "Translate the rows or delete them; `use: language` leaves them out of a build.",
-            ),
-        )  # fmt: skip
-        tally.add(row.example.origin, f"the question is in '{code}'")
+        places = self.places.setdefault(code, [])
+        if len(places) < _PLACES:
+            places.append(Place(where=str(row.example.origin), said=f"the question is in '{code}'"))
 
     def findings(self) -> list[LintFinding]:
         total = self.counts.total()
         if total < _FEWEST:
             return []
-        main, most = self.counts.most_common(1)[0]
-        if most < _MAIN * total:
+        (main, most), *others = self.counts.most_common()
+        few = [(code, count) for code, count in others if count <= _OTHER * total]
+        if most < _MAIN * total or not few:
             return []
+        listed = ", ".join(f"{count:,} in '{code}'" for code, count in few)
         return [
-            tally.finding(f"{tally.count:,} of the rows are in '{code}', {most:,} in '{main}'.")
-            for code, tally in self.tallies.items()
-            if code != main and tally.count <= _OTHER * total
-        ]
+            LintFinding(
+                check="other_languages", what="other language", severity="warning",
+                count=sum(count for _, count in few),
+                message=f"{most:,} rows are in '{main}', {listed}.",
+                fix="Translate the rows or delete them; `use: language` leaves them out of a build.",
+                places=[place for code, _ in few for place in self.places[code]][:_PLACES],
+            )
+        ]  # fmt: skip

@@ -67,7 +67,7 @@ def build() -> Filter:
 
 def _asked(question: str) -> Fraction | None:
     """The result of a question that is only a sum; None for every other."""
-    if not any(c.isdigit() for c in question):
+    if not _NUMBER.search(question):
         return None
     found = _ASKS.fullmatch(question)
     if found is None:

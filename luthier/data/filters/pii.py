@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from luthier.data import personal
@@ -20,6 +21,9 @@ _KINDS: dict[str, tuple[str, Callable[[str], str]]] = {
     "ip": ("IP address", personal.ip),
     "national_id": ("national id", personal.national_id),
 }
+
+_SIGNS = re.compile("[0-9@]")
+"""Without any of them there is nothing to find."""
 
 
 def build(*, kinds: Sequence[str] = tuple(_KINDS)) -> Filter:
@@ -41,7 +45,7 @@ def build(*, kinds: Sequence[str] = tuple(_KINDS)) -> Filter:
 
     def pii(row: Candidate) -> str | None:
         for where, text in passages(row):
-            if not any(c.isdigit() for c in text) and "@" not in text:
+            if not _SIGNS.search(text):
                 continue
             for name, search in wanted:
                 if found := search(text):

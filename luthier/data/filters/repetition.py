@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import numpy as np
 
@@ -51,11 +52,12 @@ def build(*, times: int = 4) -> Filter:
 
 def _loop(words: list[str], times: int) -> str:
     """A phrase that follows itself often enough; empty where there is none."""
+    # In a loop every three words come again nearly as often as the phrase does.
+    threes = Counter(zip(words, words[1:], words[2:], strict=False))
+    if len(words) < _LEAST_WORDS or max(threes.values()) < times - 1:
+        return ""
     numbers: dict[str, int] = {}
     ids = [numbers.setdefault(word, len(numbers)) for word in words]
-    # A loop of at least 20 words in phrases of at most a quarter of them repeats 15 or more.
-    if len(ids) - len(numbers) < _LEAST_WORDS - _LEAST_WORDS // times:
-        return ""
     array = np.array(ids)
     for period in range(1, min(_LONGEST, len(ids) // times) + 1):
         same = np.concatenate([[False], array[period:] == array[:-period], [False]])

@@ -20,6 +20,7 @@ FIX = "Keep one of the rows; they teach the same thing twice."
 Vectors = NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Vectors]
 _FEATURES = 512
+_WORD = re.compile(r"\w+")
 _NUMBERS = re.compile(r"\d+(?:[.,]\d+)*")
 _NEGATIONS = re.compile(
     r"\b(?:no|not|never|nobody|nothing|none|without|cannot)\b|n['’]t\b", re.IGNORECASE
@@ -66,7 +67,8 @@ class _Pieces:
         )
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
-        vectors: Vectors = self.vectorizer.transform(texts).toarray()
+        words = [" ".join(_WORD.findall(text)) for text in texts]
+        vectors: Vectors = self.vectorizer.transform(words).toarray()
         return vectors
 
 

@@ -1,87 +1,115 @@
-"""Conversations: a column that holds a list of {role, content}, for `task.kind: chat`."""
+"""Conversations: a column that holds a list of {role, content}, with tools, as OpenAI has them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, get_args
+from typing import IO, Any
 
+from luthier.as_written import json_text
+from luthier.data import outgoing
 from luthier.data.config import SourceConfig
+from luthier.data.conversation import OPENAI, attempt, conversation, tools_of
+from luthier.data.instructions import require_switch
 from luthier.data.mapping import mapped
-from luthier.data.rows import Reject, Row, Table, kind_of
-from luthier.example import Message, Role
+from luthier.data.rows import Reject, Row, Table
+from luthier.data.sample import Sample
+from luthier.example import Message
 
-ROLES = get_args(Role)
+EXAMPLE: dict[str, Any] = {
+    "messages": [
+        {"role": "user", "content": "Is grass green?"}, {"role": "assistant", "content": "Yes."}
+    ]
+}  # fmt: skip
+"""A record of this format."""
 
 
-def rows(table: Table, source: SourceConfig) -> Iterator[Row | Reject]:
+def rows(table: Table, source: SourceConfig, *, trim: bool = False) -> Iterator[Row | Reject]:
     """Rows with their conversation as messages; the columns stay in `fields`.
 
     Content may be a text or a list of text parts ({type: text, text: ...}). A conversation ends
-    with the assistant's answer and has something before it.
+    with the assistant's answer and has something before it. `loss_weight`, `weight` and `train` of
+    a message become its weight; `tools` (or `functions`) of a row are kept, and so are
+    `tool_calls` (or `function_call`) of messages, whose content may then be null.
+
+    Args:
+        table: the opened file.
+        source: `messages` names the column.
+        trim: cut off what stands before the first question and after the last answer; the field
+            `trimmed` says what.
     """
-    for row in mapped(table, {"messages": source.messages}):
-        if isinstance(row, Row):
-            try:
-                row = replace(row, messages=_conversation(row.fields["messages"]))
-            except _Unusable as error:
-                row = Reject(row.origin, f"not a conversation: {error}", row.fields)
-        yield row
+    require_switch("messages", "trim", trim)
+    return (
+        attempt(row, lambda r: talk(r, "messages", trim=trim)) if isinstance(row, Row) else row
+        for row in mapped(table, {"messages": source.messages})
+    )
 
 
-class _Unusable(Exception):
-    """What is wrong with a conversation."""
+def talk(row: Row, column: str, *, trim: bool = False) -> Row:
+    """One record as a row.
+
+    Raises:
+        Unfit: its column holds no conversation that ends with an answer.
+    """
+    found = conversation(row.fields[column], keys=OPENAI, trim=trim)
+    fields = row.fields | ({"trimmed": found.trimmed} if found.trimmed else {})
+    return replace(row, fields=fields, messages=found.messages, tools=tools_of(fields))
 
 
-def _conversation(value: Any) -> tuple[Message, ...]:
-    if isinstance(value, str):
-        # CSV and many Parquet files carry the list as JSON text.
+def fits(sample: Sample) -> float:
+    """How sure it is that a file is of this format."""
+    if sample.has("chosen", "rejected") > 0.5 or sample.has("preferred_output") > 0.5:
+        return 0.0
+    if sample.share(lambda r: isinstance(r.get("label"), bool)) > 0.5:
+        return 0.5
+    return 0.98 * sample.share(lambda r: _is_talk(r.get("messages")))
+
+
+def _is_talk(value: Any) -> bool:
+    if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise _Unusable("expected a list of messages, found a text") from None
-    if not isinstance(value, list) or not value:
-        found = "an empty list" if value == [] else kind_of(value)
-        raise _Unusable(f"expected a list of messages, found {found}")
-    messages = tuple(_message(turn, number) for number, turn in enumerate(value, 1))
-    for number, message in enumerate(messages[1:], 2):
-        if message.role == "system":
-            raise _Unusable(f"message {number} is from system, which may only come first")
-    if messages[-1].role != "assistant":
-        raise _Unusable(f"the last message is from {messages[-1].role}, expected assistant")
-    if all(m.role == "system" for m in messages[:-1]):
-        raise _Unusable("nothing is asked before the answer")
-    return messages
+            return False
+    turn = value[0] if isinstance(value, list) and value else None
+    return isinstance(turn, dict) and "role" in turn and ("content" in turn or "tool_calls" in turn)
 
 
-def _message(turn: Any, number: int) -> Message:
-    if not isinstance(turn, dict):
-        raise _Unusable(f"message {number} is {kind_of(turn)}, expected {{role, content}}")
-    for key in ("role", "content"):
-        if key not in turn:
-            raise _Unusable(f"message {number} has no '{key}' (it has {', '.join(map(str, turn))})")
-    role = turn["role"]
-    if role not in ROLES:
-        raise _Unusable(f"message {number}: role {role!r} is none of {', '.join(ROLES)}")
-    if turn.get("tool_calls"):
-        raise _Unusable(f"message {number} calls tools, which cannot be rendered")
-    return Message(role, _content(turn["content"], number))
+def write(rows: Iterable[Row], file: IO[str]) -> Iterator[Reject]:
+    """Write rows as JSON lines; yields those that it cannot hold."""
+    return outgoing.write_lines(rows, file, _record)
 
 
-def _content(content: Any, number: int) -> str:
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise _Unusable(f"message {number}: content is {kind_of(content)}, expected text")
-    parts = []
-    for part in content:
-        text = part
-        if isinstance(part, dict):
-            if part.get("type", "text") != "text":
-                raise _Unusable(f"message {number} has a part of type {part['type']!r}, not text")
-            text = part.get("text", part.get("value"))
-        if not isinstance(text, str):
-            raise _Unusable(f"message {number} has a part that is {kind_of(text)}, not text")
-        parts.append(text)
-    return "".join(parts)
+def _record(row: Row) -> dict[str, Any]:
+    record: dict[str, Any] = {"messages": _turns(outgoing.spoken(row, "messages"))}
+    if row.tools is not None:
+        record["tools"] = outgoing.values(row.tools)
+    return outgoing.with_others(record, row)
+
+
+def _turns(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Messages in OpenAI's form; calls get ids by which tools answer."""
+    turns, count = [], 0
+    waiting: list[tuple[str, str]] = []
+    for message in messages:
+        turn: dict[str, Any] = {"role": message.role, "content": message.content}
+        if message.tool_calls:
+            calls, waiting = [], []
+            for call in outgoing.values(message.tool_calls):
+                count += 1
+                waiting.append((f"call_{count}", call["name"]))
+                function = {"name": call["name"], "arguments": json_text(call["arguments"])}
+                calls.append({"id": f"call_{count}", "type": "function", "function": function})
+            turn |= {"content": message.content or None, "tool_calls": calls}
+        if message.role == "tool":
+            asked = next((w for w in waiting if message.name in (w[1], None)), None)
+            if asked is not None:
+                waiting.remove(asked)
+                turn["tool_call_id"] = asked[0]
+        if message.name is not None:
+            turn["name"] = message.name
+        if message.weight is not None:
+            turn["weight"] = message.weight
+        turns.append(turn)
+    return turns

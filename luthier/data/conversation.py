@@ -1,0 +1,339 @@
+"""Turns of a conversation, under the many names that data sets give them, become checked messages.
+
+Roles: `human` and `prompter` are the user, `gpt`, `bot` and `model` the assistant, `function_call`
+an assistant that calls tools, `observation` and `function` what a tool answers. Nothing is mended: a
+conversation that does not hold together is refused with the message that is wrong, unless `trim`
+says that a beginning without a question and an end without an answer may be cut off.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from luthier.as_written import WrittenFloat, json_text
+from luthier.data.rows import Reject, Row, kind_of
+from luthier.example import Message, Role
+
+ROLES: dict[str, Role] = {
+    "system": "system", "developer": "system",
+    "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant",
+    "model": "assistant", "bing": "assistant", "bard": "assistant",
+    "function_call": "assistant", "tool_call": "assistant",
+    "tool": "tool", "function": "tool", "observation": "tool", "tool_response": "tool",
+}  # fmt: skip
+"""What data sets call those who speak, and the role that is theirs."""
+_CALLING = ("function_call", "tool_call")
+"""Roles whose text is the calls themselves, as JSON."""
+_WEIGHTS = ("loss_weight", "weight", "train", "loss")
+"""Keys of a turn that say whether, or how much, it is trained."""
+_KNOWN = "system, user, assistant, tool"
+
+
+class Keys(NamedTuple):
+    """Under which keys a turn says who speaks and what."""
+
+    speaker: tuple[str, ...]
+    said: tuple[str, ...]
+
+
+OPENAI = Keys(("role",), ("content",))
+ANY = Keys(("from", "role", "speaker"), ("value", "content", "text"))
+
+
+class Unfit(Exception):
+    """A row that cannot be used; its text is the reason, `what: details`."""
+
+
+class Conversation(NamedTuple):
+    """Messages that hold together."""
+
+    messages: tuple[Message, ...]
+    trimmed: list[str]
+    """Turns that were cut off, as in `message 1 (assistant)`."""
+
+
+def attempt(row: Row, make: Callable[[Row], Row]) -> Row | Reject:
+    """What `make` makes of a row, or the row as a reject where it says that it is unfit."""
+    try:
+        return make(row)
+    except Unfit as error:
+        return Reject(row.origin, str(error), row.fields)
+
+
+def conversation(
+    value: Any, *, keys: Keys = OPENAI, alternating: bool = False, trim: bool = False
+) -> Conversation:
+    """Read and check a list of turns.
+
+    Args:
+        value: the list, or JSON text of one (CSV, and many Parquet files).
+        keys: of its turns.
+        alternating: whether user and assistant must take turns and say something, as in ShareGPT.
+        trim: cut off what stands before the first question and after the last answer.
+
+    Raises:
+        Unfit: it is no conversation that ends with an answer; names the message that is wrong.
+    """
+    turns = turns_of(value)
+    numbered = list(enumerate(messages_of(turns, keys), 1))
+    return checked(numbered, alternating=alternating, trim=trim)
+
+
+def turns_of(value: Any) -> list[Any]:
+    """The list of turns that a field holds.
+
+    Raises:
+        Unfit: it holds something else, or none.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value, parse_float=WrittenFloat)
+        except (ValueError, RecursionError):
+            raise _broken("expected a list of messages, found a text") from None
+    if not isinstance(value, list) or not value:
+        found = "an empty list" if value == [] else kind_of(value)
+        raise _broken(f"expected a list of messages, found {found}")
+    return value
+
+
+def messages_of(turns: Sequence[Any], keys: Keys = OPENAI) -> list[Message]:
+    """Read turns one by one, without judging their order.
+
+    Raises:
+        Unfit: one of them cannot be read.
+    """
+    messages = [_message(turn, number, keys) for number, turn in enumerate(turns, 1)]
+    return _with_tool_names(turns, messages)
+
+
+def checked(
+    numbered: Sequence[tuple[int, Message]], *, alternating: bool = False, trim: bool = False
+) -> Conversation:
+    """Judge the order of messages, each with its number in the file; arguments as `conversation`.
+
+    Raises:
+        Unfit: it is no conversation that ends with an answer; names the message that is wrong.
+    """
+    trimmed: list[str] = []
+    if alternating:
+        numbered = [(n, m) for n, m in numbered if m.role != "system" or m.content.strip()]
+    if trim:
+        numbered, trimmed = _trimmed(numbered)
+    if not numbered:
+        raise _broken("nobody says anything in it")
+    for number, message in numbered[1:]:
+        if message.role == "system":
+            raise _broken(f"message {number} is from system, which may only come first")
+    messages = [m for _, m in numbered]
+    if messages[-1].role != "assistant":
+        raise _broken(f"the last message is from {messages[-1].role}, expected assistant")
+    if all(m.role == "system" for m in messages[:-1]):
+        raise _broken("nothing is asked before the answer")
+    number, first = next((n, m) for n, m in numbered if m.role != "system")
+    if first.role == "tool":
+        raise _broken(
+            f"message {number}: role 'tool' is none of system, user, with whom a conversation begins"
+        )
+    if alternating:
+        _require_turns(numbered)
+    return Conversation(tuple(messages), trimmed)
+
+
+def tools_of(fields: Mapping[str, Any]) -> str | None:
+    """JSON list of the tools that a row defines (`tools`, formerly `functions`); None: none.
+
+    Raises:
+        Unfit: what stands there is no list.
+    """
+    for name in ("tools", "functions"):
+        value = given = fields.get(name)
+        if isinstance(value, str) and value.strip():
+            try:
+                value = json.loads(value, parse_float=WrittenFloat)
+            except (ValueError, RecursionError):
+                raise Unfit(f"not tools: '{name}' holds a text that is not JSON") from None
+        if not value:
+            continue
+        if not isinstance(value, list):
+            raise Unfit(f"not tools: '{name}' holds {kind_of(value)}, expected a list")
+        return given if isinstance(given, str) else json_text(value)
+    return None
+
+
+def _broken(what: str) -> Unfit:
+    return Unfit(f"not a conversation: {what}")
+
+
+# --- one message -------------------------------------------------------------------------------
+
+
+def _message(turn: Any, number: int, keys: Keys) -> Message:
+    if not isinstance(turn, dict):
+        wanted = f"{{{keys.speaker[0]}, {keys.said[0]}}}"
+        raise _broken(f"message {number} is {kind_of(turn)}, expected {wanted}")
+    speaker = _key(turn, keys.speaker, number)
+    said = turn[speaker]
+    known = ROLES.get(said.strip().casefold()) if isinstance(said, str) else None
+    if known is None:
+        raise _broken(f"message {number}: role {said!r} is none of {_KNOWN}")
+    calls = _calls(turn, number) if known == "assistant" else None
+    content = ""
+    if calls is None or any(turn.get(name) is not None for name in keys.said):
+        content = _content(turn[_key(turn, keys.said, number)], number, known)
+    if said.strip().casefold() in _CALLING:
+        if calls is None:
+            calls = _listed_calls(content, number)
+        content = ""
+    name = turn.get("name")
+    if name is not None and not isinstance(name, str):
+        raise _broken(f"message {number}: name is {kind_of(name)}, expected text")
+    return Message(known, content, name or None, calls, _weight(turn, number))
+
+
+def _key(turn: Mapping[str, Any], names: Sequence[str], number: int) -> str:
+    for name in names:
+        if name in turn:
+            return name
+    listed = ", ".join(map(str, turn)) or "nothing"
+    raise _broken(f"message {number} has no '{names[0]}' (it has {listed})")
+
+
+def _content(content: Any, number: int, role: Role) -> str:
+    if isinstance(content, str):
+        return content
+    if role == "tool" and isinstance(content, dict):
+        return json_text(content)
+    if not isinstance(content, list):
+        raise _broken(f"message {number}: content is {kind_of(content)}, expected text")
+    parts = []
+    for part in content:
+        text = part
+        if isinstance(part, dict):
+            if part.get("type", "text") != "text":
+                raise _broken(f"message {number} has a part of type {part['type']!r}, not text")
+            text = part.get("text", part.get("value"))
+        if not isinstance(text, str):
+            raise _broken(f"message {number} has a part that is {kind_of(text)}, not text")
+        parts.append(text)
+    return "".join(parts)
+
+
+def _weight(turn: Mapping[str, Any], number: int) -> float | None:
+    for name in _WEIGHTS:
+        value = turn.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, (bool, int, float)):
+            raise _broken(f"message {number}: {name} is {kind_of(value)}, expected a number")
+        return float(value)
+    return None
+
+
+# --- tools -------------------------------------------------------------------------------------
+
+
+def _calls(turn: Mapping[str, Any], number: int) -> str | None:
+    """The calls of a turn, in OpenAI's form (`tool_calls`, formerly `function_call`) or our own."""
+    given = turn.get("tool_calls") or turn.get("function_call")
+    return _listed_calls(given, number) if given else None
+
+
+def _listed_calls(given: Any, number: int) -> str:
+    if isinstance(given, str):
+        try:
+            given = json.loads(given, parse_float=WrittenFloat)
+        except (ValueError, RecursionError):
+            raise _broken(f"message {number} calls tools, but its text is not JSON") from None
+    listed = given if isinstance(given, list) else [given]
+    calls = []
+    for place, each in enumerate(listed, 1):
+        where = f"message {number} calls tools, but call {place}"
+        call = each.get("function", each) if isinstance(each, dict) else each
+        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+            raise _broken(f"{where} has no name")
+        calls.append({"name": call["name"], "arguments": _arguments(call, where)})
+    if not calls:
+        raise _broken(f"message {number} calls tools, but names none")
+    return json_text(calls)
+
+
+def _arguments(call: Mapping[str, Any], where: str) -> Any:
+    value = call.get("arguments", call.get("parameters"))
+    if isinstance(value, str) and value.strip():
+        try:
+            value = json.loads(value, parse_float=WrittenFloat)
+        except (ValueError, RecursionError):
+            raise _broken(f"{where} ('{call['name']}') has arguments that are not JSON") from None
+    if not value and not isinstance(value, (int, float, bool)):
+        return {}
+    if not isinstance(value, dict):
+        raise _broken(f"{where} ('{call['name']}') has {kind_of(value)} for arguments")
+    return value
+
+
+def _with_tool_names(turns: Sequence[Any], messages: list[Message]) -> list[Message]:
+    """Say which tool an answer is from: by the call's id, else by order where no doubt is left."""
+    ids: dict[str, str] = {}
+    for turn, message in zip(turns, messages, strict=True):
+        given = turn.get("tool_calls")
+        if message.tool_calls and isinstance(given, list):
+            for call, known in zip(given, json.loads(message.tool_calls), strict=True):
+                ids[str(call.get("id"))] = known["name"]
+    named_messages = list(messages)
+    for place, message in enumerate(messages):
+        if not message.tool_calls:
+            continue
+        called = [call["name"] for call in json.loads(message.tool_calls)]
+        end = place + 1
+        while end < len(messages) and messages[end].role == "tool":
+            end += 1
+        for number in range(place + 1, end):
+            if messages[number].name is not None:
+                continue
+            name = ids.get(str(turns[number].get("tool_call_id", "")))
+            if name is None and end - place - 1 == len(called):
+                name = called[number - place - 1]
+            named_messages[number] = replace(messages[number], name=name)
+    return named_messages
+
+
+# --- order -------------------------------------------------------------------------------------
+
+
+def _trimmed(
+    numbered: Sequence[tuple[int, Message]],
+) -> tuple[list[tuple[int, Message]], list[str]]:
+    roles = [m.role for _, m in numbered]
+    first = next((i for i, role in enumerate(roles) if role == "user"), len(roles))
+    last = max((i for i, role in enumerate(roles) if role == "assistant"), default=-1)
+    kept, cut = [], []
+    for i, (number, message) in enumerate(numbered):
+        if (i >= first or message.role == "system") and i <= last:
+            kept.append((number, message))
+        else:
+            cut.append(f"message {number} ({message.role})")
+    return kept, cut
+
+
+_FOLLOWS: dict[Role, tuple[Role, ...]] = {
+    "system": ("user",), "user": ("assistant",), "assistant": ("user", "tool"),
+    "tool": ("assistant", "tool"),
+}  # fmt: skip
+
+
+def _require_turns(numbered: Sequence[tuple[int, Message]]) -> None:
+    """Raise unless user and assistant take turns, and say something in each."""
+    before: Role = "system"
+    for number, message in numbered:
+        if not message.content.strip() and not message.tool_calls:
+            raise _broken(f"message {number} ({message.role}) is empty")
+        allowed = _FOLLOWS[before]
+        if message.role not in allowed and not (before == "system" == message.role):
+            after = f" after {before}" if before != "system" else ""
+            expected = " or ".join(role for role in allowed if role != "tool")
+            raise _broken(f"message {number} is from {message.role}{after}, expected {expected}")
+        before = message.role

@@ -1,0 +1,116 @@
+"""Alpaca: instruction, input and output (or response), with system and earlier turns (history)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import IO, Any
+
+from luthier.data import outgoing
+from luthier.data.config import SourceConfig
+from luthier.data.conversation import Unfit, checked
+from luthier.data.instructions import (
+    ANSWERS,
+    each,
+    exchange,
+    joined,
+    lacking,
+    named,
+    require_choice,
+    text_of,
+)
+from luthier.data.rows import Reject, Row, Table, kind_of
+from luthier.data.sample import Sample
+from luthier.example import Message
+
+INSTRUCTION = ("instruction", "Instruction")
+INPUT = ("input", "context")
+OUTPUT = ("output", "response", "completion", "answer")
+EXAMPLE: dict[str, Any] = {"instruction": "Name the colour.", "input": "grass", "output": "Green."}
+"""A record of this format."""
+
+
+def rows(
+    table: Table, source: SourceConfig, *, answers: str = "required"
+) -> Iterator[Row | Reject]:
+    """Rows whose question is the instruction and, under it, the input.
+
+    `history` is a list of pairs (question, answer) that came before, `system` a system message, as
+    LLaMA-Factory reads them. GPTeacher calls the output `response`; Dolly calls the input `context`.
+
+    Args:
+        table: the opened file.
+        source: what the recipe says of it.
+        answers: `required` rejects rows without an output; `optional` keeps them without an answer.
+    """
+    require_choice("alpaca", "answers", answers, ANSWERS)
+    return each(table, lambda row: instruct(row, answers))
+
+
+def instruct(row: Row, answers: str = "required") -> Row:
+    """One record as a row.
+
+    Raises:
+        Unfit: it is none of this format, asks nothing, or has no answer.
+    """
+    fields = row.fields
+    if named(fields, INSTRUCTION) is None:
+        raise lacking("instruction", fields)
+    instruction = text_of(fields, INSTRUCTION) or ""
+    given = text_of(fields, INPUT)
+    answer = text_of(fields, OUTPUT)
+    plain: dict[str, Any] = {"instruction": instruction, "input": given or ""}
+    if answer is not None:
+        plain["output"] = answer
+    system = text_of(fields, ("system",))
+    asked = [*_earlier(fields), Message("user", joined(instruction, given))]
+    if system and system.strip():
+        asked.insert(0, Message("system", system))
+    return exchange(row, {**fields, **plain}, asked, answer, answers)
+
+
+def _earlier(fields: Mapping[str, Any]) -> list[Message]:
+    history = fields.get("history")
+    if history in (None, "", []):
+        return []
+    if not isinstance(history, list):
+        raise Unfit(f"wrong type: 'history' holds {kind_of(history)}, expected a list of pairs")
+    turns: list[Message] = []
+    for number, pair in enumerate(history, 1):
+        texts = list(pair) if isinstance(pair, (list, tuple)) else []
+        if len(texts) != 2 or not all(isinstance(t, str) for t in texts):
+            raise Unfit(
+                f"wrong type: pair {number} of 'history' is no pair of texts, question and answer"
+            )
+        turns += [Message("user", texts[0]), Message("assistant", texts[1])]
+    checked(list(enumerate(turns, 1)), alternating=True)
+    return turns
+
+
+def fits(sample: Sample) -> float:
+    """How sure it is that a file is of this format."""
+    if sample.has("chosen", "rejected") > 0.5:
+        return 0.0
+    asks = sample.share(lambda r: isinstance(r.get("instruction"), str) and "instances" not in r)
+    answers = sample.share(lambda r: any(isinstance(r.get(name), str) for name in OUTPUT))
+    if answers < 0.5:
+        return 0.0
+    told = sample.share(lambda r: "input" in r or "history" in r or "context" in r)
+    return asks * (0.98 if told > 0.5 else 0.95)
+
+
+def write(rows: Iterable[Row], file: IO[str]) -> Iterator[Reject]:
+    """Write rows as a JSON list; yields those that it cannot hold."""
+    return outgoing.write_list(rows, file, _record)
+
+
+def _record(row: Row) -> dict[str, Any]:
+    system, turns = outgoing.plain_turns(row, "alpaca")
+    *pairs, last = turns
+    asked, answer = last
+    instruction, given = outgoing.parts(row, asked)
+    record: dict[str, Any] = {"instruction": instruction, "input": given, "output": answer}
+    if system:
+        record["system"] = system
+    if pairs:
+        record["history"] = [list(pair) for pair in pairs]
+    return outgoing.with_others(record, row)

@@ -1,0 +1,98 @@
+"""Guanaco: texts with ### Human: and ### Assistant:, or Alpaca's columns with a chat in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from luthier.data.config import SourceConfig
+from luthier.data.conversation import Unfit, checked
+from luthier.data.formats.alpaca import INSTRUCTION, OUTPUT, instruct
+from luthier.data.formats.oig import spoken
+from luthier.data.instructions import ANSWERS, each, exchange, named, require_choice, text_of
+from luthier.data.rows import Reject, Row, Table
+from luthier.data.sample import Sample
+from luthier.example import Message, Role
+
+_MARKS = re.compile(r"###[ \t]*(Human|Assistant):")
+_LINES = re.compile(r"^(User|Assistant|System):", re.MULTILINE)
+_ROLES: dict[str, Role] = {
+    "human": "user", "user": "user", "assistant": "assistant", "system": "system",
+}  # fmt: skip
+EXAMPLE: dict[str, Any] = {
+    "instruction": "User: Is grass green?\nAssistant: Yes.", "input": "User: And the sky?",
+    "output": "Blue.",
+}  # fmt: skip
+"""A record of this format."""
+
+
+def rows(
+    table: Table, source: SourceConfig, *, answers: str = "required"
+) -> Iterator[Row | Reject]:
+    """Rows of any of the two sets that go by this name.
+
+    OpenAssistant-Guanaco has one column `text` with all turns. GuanacoDataset has Alpaca's columns;
+    in its chat part, `instruction` holds the turns so far (`User:`, `Assistant:`) and `input` the
+    next one, before which `System:` may give something to go by: that becomes the system message,
+    at the beginning.
+
+    Args:
+        table: the opened file.
+        source: what the recipe says of it.
+        answers: `required` rejects rows without an answer; `optional` keeps them without it.
+    """
+    require_choice("guanaco", "answers", answers, ANSWERS)
+    return each(table, lambda row: _row(row, answers))
+
+
+def _row(row: Row, answers: str) -> Row:
+    if named(row.fields, INSTRUCTION) is None and "text" in row.fields:
+        return _text(row, answers)
+    instruction = text_of(row.fields, INSTRUCTION) or ""
+    given = text_of(row.fields, ("input",)) or ""
+    if not _is_chat(instruction) and not _is_chat(given):
+        return instruct(row, answers)
+    before, turns = spoken("\n".join(filter(None, (instruction, given))), _LINES, _ROLES)
+    told = [before] if before else []
+    told += [m.content for m in turns if m.role == "system" and m.content]
+    asked = [m for m in turns if m.role != "system"]
+    if told:
+        asked.insert(0, Message("system", "\n\n".join(told)))
+    return _answered(row, asked, text_of(row.fields, OUTPUT), answers)
+
+
+def _text(row: Row, answers: str) -> Row:
+    before, turns = spoken(text_of(row.fields, ("text",)) or "", _MARKS, _ROLES)
+    if not turns:
+        raise Unfit("no turns: the text has no ### Human: and ### Assistant:")
+    if before:
+        turns.insert(0, Message("system", before))
+    if turns[-1].role == "assistant":
+        return _answered(row, turns[:-1], turns[-1].content, answers)
+    return _answered(row, turns, None, answers)
+
+
+def _answered(row: Row, asked: list[Message], answer: str | None, answers: str) -> Row:
+    fields = dict(row.fields)
+    if answer is None or not answer.strip():
+        return exchange(row, fields, asked, None, answers)
+    turns = [*asked, Message("assistant", answer)]
+    return replace(row, messages=checked(list(enumerate(turns, 1)), alternating=True).messages)
+
+
+def _is_chat(text: str) -> bool:
+    return _LINES.match(text.lstrip()) is not None
+
+
+def fits(sample: Sample) -> float:
+    """How sure it is that a file is of this format."""
+    marked = sample.share(
+        lambda r: isinstance(r.get("text"), str) and _MARKS.search(r["text"]) is not None
+    )
+    chats = sample.share(
+        lambda r: isinstance(r.get("instruction"), str) and "output" in r
+        and (_is_chat(r["instruction"]) or _is_chat(str(r.get("input") or "")))
+    )  # fmt: skip
+    return max(0.98 * marked, 0.99 if chats > 0.2 else 0.0)

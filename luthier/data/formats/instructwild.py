@@ -1,0 +1,131 @@
+"""InstructWild: instructions from people, mostly without answers, in files with broken lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from luthier.data import json_rows, sources
+from luthier.data.config import SourceConfig
+from luthier.data.formats.alpaca import OUTPUT, instruct
+from luthier.data.instructions import ANSWERS, each, require_choice
+from luthier.data.rows import Reject, Row, Table
+from luthier.data.sample import Sample
+from luthier.data.textfile import Damage, open_text
+from luthier.example import Origin
+
+MOST_LINES = 16
+"""Over which one record may be broken."""
+EXAMPLE: dict[str, Any] = {"instruction": "Is grass green?", "output": "Yes."}
+"""A record of this format."""
+_DECODER = json.JSONDecoder(
+    strict=False,  # a line break inside a text is what breaks a record
+    object_pairs_hook=json_rows._object,
+    parse_float=json_rows.WrittenFloat,
+    parse_constant=json_rows.WrittenFloat,
+)
+
+
+def rows(
+    table: Table, source: SourceConfig, *, answers: str = "required"
+) -> Iterator[Row | Reject]:
+    """Rows as Alpaca's; `instruction_type`, `special_tag` and other columns stay in `fields`.
+
+    The seeds and the user files have instructions only.
+
+    Args:
+        table: the opened file.
+        source: what the recipe says of it.
+        answers: `required` rejects rows without an output; `optional` keeps them without an answer.
+    """
+    require_choice("instructwild", "answers", answers, ANSWERS)
+    return each(table, lambda row: instruct(row, answers))
+
+
+def fits(sample: Sample) -> float:
+    """How sure it is that a file is of this format."""
+    told = sample.share(
+        lambda r: isinstance(r.get("instruction"), str)
+        and not any(name in r for name in (*OUTPUT, "input", "instances", "chosen", "definition"))
+    )
+    return told * (0.97 if sample.has("instruction_type") > 0.5 else 0.93)
+
+
+def open_file(path: Path, name: str) -> Table:
+    """Open a file whose records may be broken over several lines.
+
+    A line that ends within a text is joined with those after it, up to 16, until they make a
+    record; its origin is its first line. A line of another kind that is no JSON (in the published
+    files: escapes that JSON does not have) is a reject: what was meant, nobody can say.
+
+    Raises:
+        DataError: no such file, empty, of another kind or encoding.
+    """
+    if path.suffix.lower() not in (".jsonl", ".ndjson"):
+        return sources.open_file(path, name=name)
+    sources.require_readable(path, name)
+    table = Table(name, iter(()), total=path.stat().st_size)
+    table.records = _records(path, table)
+    return table
+
+
+def _records(path: Path, table: Table) -> Iterator[Row | Reject]:
+    damage = Damage(path, table.name)
+    with open_text(path) as file:
+        ahead: list[str] = []
+        number = 0
+        while line := ahead.pop(0) if ahead else file.readline():
+            number += 1
+            table.place[0] += len(line.encode("utf-8", "surrogateescape"))
+            if not line.strip():
+                table.blank_lines += 1
+                continue
+            origin = Origin(table.name, number)
+            try:
+                value, text, taken = *_decoded(line), 0
+            except (ValueError, RecursionError) as error:
+                found = _joined(line, ahead, file) if _breaks_off(error) else None
+                if found is None:
+                    reason = damage.reason(line) or f"not JSON: {json_rows._plain(error)}"
+                    yield Reject(origin, reason, {"line": line.rstrip("\r\n")})
+                    continue
+                value, text, taken = found
+            del ahead[:taken]
+            number += taken
+            yield json_rows._json_row(value, text, origin, damage)
+
+
+def _decoded(text: str) -> tuple[Any, str]:
+    return json_rows._DECODER.decode(text), text
+
+
+def _breaks_off(error: Exception) -> bool:
+    """Whether a line ends within a text."""
+    return isinstance(error, json.JSONDecodeError) and (
+        error.msg.startswith("Unterminated") or error.msg.startswith("Invalid control character")
+    )
+
+
+def _joined(line: str, ahead: list[str], file: IO[str]) -> tuple[Any, str, int] | None:
+    """A record that a line begins, its text, and how many further lines it takes; None: none."""
+    ahead += islice(file, max(0, MOST_LINES - 1 - len(ahead)))
+    text = line
+    for taken, more in enumerate(ahead[: MOST_LINES - 1], 1):
+        if _is_record(more):
+            return None
+        text += more
+        try:
+            return _DECODER.decode(text), text, taken
+        except (ValueError, RecursionError):
+            continue
+    return None
+
+
+def _is_record(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,58 @@
+"""LIMA: conversations as a list of texts, question and answer by turns; or in Alpaca's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from luthier.data.config import SourceConfig
+from luthier.data.conversation import checked, turns_of
+from luthier.data.formats.alpaca import instruct
+from luthier.data.instructions import ANSWERS, as_answer, each, exchange, require_choice
+from luthier.data.rows import Reject, Row, Table
+from luthier.data.sample import Sample
+from luthier.example import Message
+
+EXAMPLE: dict[str, Any] = {"conversations": ["Is grass green?", "Yes."], "source": "none"}
+"""A record of this format."""
+
+
+def rows(
+    table: Table, source: SourceConfig, *, answers: str = "required"
+) -> Iterator[Row | Reject]:
+    """Rows with all turns of their conversation; `source` and other columns stay in `fields`.
+
+    The test split of LIMA (arXiv 2305.11206) has questions only. Copies in Alpaca's columns, with
+    earlier turns in `history`, are read as such.
+
+    Args:
+        table: the opened file.
+        source: what the recipe says of it.
+        answers: `required` rejects rows without an answer; `optional` keeps them without it.
+    """
+    require_choice("lima", "answers", answers, ANSWERS)
+    return each(table, lambda row: _row(row, answers))
+
+
+def _row(row: Row, answers: str) -> Row:
+    if "conversations" not in row.fields:
+        return instruct(row, answers)
+    texts = [as_answer(t, "conversations") or "" for t in turns_of(row.fields["conversations"])]
+    roles = ("user", "assistant")
+    turns = [Message(roles[n % 2], text) for n, text in enumerate(texts)]  # type: ignore[arg-type]
+    if len(turns) % 2:
+        if len(turns) > 1:
+            checked(list(enumerate(turns[:-1], 1)), alternating=True)
+        return exchange(row, dict(row.fields), turns, None, answers)
+    found = checked(list(enumerate(turns, 1)), alternating=True)
+    return replace(row, messages=found.messages)
+
+
+def fits(sample: Sample) -> float:
+    """How sure it is that a file is of this format."""
+    return 0.99 * sample.share(lambda r: _is_texts(r.get("conversations")))
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(t, str) for t in value)

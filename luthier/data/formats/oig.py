@@ -1,0 +1,78 @@
+"""OIG: conversations as one text, whose lines say <human>: and <bot>: where a turn begins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from luthier.data.config import SourceConfig
+from luthier.data.conversation import Unfit, checked
+from luthier.data.instructions import each, lacking, require_switch, text_of
+from luthier.data.rows import Reject, Row, Table
+from luthier.data.sample import Sample
+from luthier.example import Message, Role
+
+_MARKS = re.compile(r"^[ \t]*<(human|bot)>:", re.MULTILINE)
+_ROLES: dict[str, Role] = {"human": "user", "bot": "assistant"}
+EXAMPLE: dict[str, Any] = {"text": "<human>: Is grass green?\n<bot>: Yes."}
+"""A record of this format."""
+
+
+def rows(table: Table, source: SourceConfig, *, trim: bool = False) -> Iterator[Row | Reject]:
+    """Rows with the turns of their text, without the space around them.
+
+    What stands before the first mark (`Background: ...` and a passage, in the parts made from
+    question answering) is what both speakers go by: it becomes the system message.
+
+    Args:
+        table: the opened file.
+        source: `text` names the column.
+        trim: cut off what stands before the first question and after the last answer; the field
+            `trimmed` says what.
+    """
+    require_switch("oig", "trim", trim)
+    return each(table, lambda row: _row(row, source.text, trim))
+
+
+def _row(row: Row, column: str, trim: bool) -> Row:
+    text = text_of(row.fields, (column,))
+    if text is None:
+        raise lacking(column, row.fields)
+    before, turns = spoken(text, _MARKS, _ROLES)
+    if not turns:
+        raise Unfit("no turns: no line begins with <human>: or <bot>:")
+    if before:
+        turns.insert(0, Message("system", before))
+    found = checked(list(enumerate(turns, 1)), alternating=True, trim=trim)
+    fields = row.fields | ({"trimmed": found.trimmed} if found.trimmed else {})
+    return replace(row, fields=fields, messages=found.messages)
+
+
+def spoken(
+    text: str, marks: re.Pattern[str], roles: dict[str, Role]
+) -> tuple[str, list[Message]]:
+    """What stands before the first mark, and the turns that marks begin.
+
+    Args:
+        text: the whole conversation.
+        marks: its group 1 is the speaker.
+        roles: those of the speakers, in small letters.
+    """
+    found: Sequence[re.Match[str]] = list(marks.finditer(text))
+    if not found:
+        return text.strip(), []
+    ends = [mark.start() for mark in found[1:]] + [len(text)]
+    turns = [
+        Message(roles[mark.group(1).casefold()], text[mark.end() : end].strip())
+        for mark, end in zip(found, ends, strict=True)
+    ]
+    return text[: found[0].start()].strip(), turns
+
+
+def fits(sample: Sample) -> float:
+    """How sure it is that a file is of this format."""
+    return 0.98 * sample.share(
+        lambda r: isinstance(r.get("text"), str) and _MARKS.search(r["text"]) is not None
+    )

@@ -1,0 +1,265 @@
+"""Natural Instructions, v1 to Super-NI: tasks with a definition, examples and instances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from luthier.as_written import json_text
+from luthier.data import outgoing, sources
+from luthier.data.config import SourceConfig
+from luthier.data.conversation import Unfit, attempt
+from luthier.data.formats.self_instruct import instances_of
+from luthier.data.instructions import (
+    ANSWERS,
+    as_answer,
+    exchange,
+    joined,
+    lacking,
+    named,
+    require_choice,
+    text_of,
+)
+from luthier.data.json_object import is_one_object, open_object
+from luthier.data.rows import Reject, Row, Table
+from luthier.data.sample import Sample
+from luthier.example import Terms, content_id
+
+INSTANCES = "Instances"
+_DEFINITION = ("Definition", "definition")
+_EXAMPLES = {"positive_examples": "Positive Examples", "negative_examples": "Negative Examples"}
+_LICENCE = "Instance License"
+_OUTPUTS = ("first", "all")
+_TASK_KEYS = (
+    "Contributors", "Source", "URL", "Categories", "Reasoning", "Input_language",
+    "Output_language", "Instruction_language", "Domains",
+)  # fmt: skip
+"""What Super-NI says of a task, beside its definition and examples."""
+EXAMPLE: dict[str, Any] = {
+    "Definition": ["Name the colour."],
+    "Positive Examples": [{"input": "sky", "output": "Blue", "explanation": "It looks so."}],
+    "Negative Examples": [],
+    "Instances": [{"id": "task1-1", "input": "grass", "output": ["Green"]}],
+}
+"""A record of this format."""
+
+
+def rows(
+    table: Table, source: SourceConfig, *, outputs: str = "first", answers: str = "required"
+) -> Iterator[Row | Reject]:
+    """One row for each instance of a task.
+
+    The question is the definition and, under it, the input; worked examples are for templates,
+    which find them in the fields `positive_examples` and `negative_examples`, beside `definition`
+    and `task` (the file's name). All rows of a task share these values. All right answers stand in
+    `outputs`, the one that is to be learned in `output`. What the task says of the licence of its
+    instances becomes the row's terms.
+
+    A record is a task with `Instances` (files of v1, 2021 and v2), or one instance with what is
+    said of its task (`Instance`; or definition, inputs and targets, as in copies on the hub).
+
+    Args:
+        table: the opened file.
+        source: what the recipe says of it.
+        outputs: `all` gives a row for every right answer of an instance.
+        answers: `required` rejects instances without an output; `optional` keeps them without it.
+    """
+    require_choice("super_ni", "outputs", outputs, _OUTPUTS)
+    require_choice("super_ni", "answers", answers, ANSWERS)
+    task = _Task(Path(table.name).stem)
+    for row in table.records:
+        if isinstance(row, Reject):
+            yield row
+            continue
+        try:
+            said = task.of(row.fields)
+            found = _instances(row)
+        except Unfit as error:
+            yield Reject(row.origin, str(error), row.fields)
+            continue
+        for instance in found:
+            fields = {**said, **{f"instance_{k}" if k in said else k: v for k, v in instance.items()}}
+            for place in _places(fields, outputs):
+                yield attempt(replace(row, fields=fields), lambda r, p=place: _row(r, p, answers))  # type: ignore[misc]
+
+
+class _Task:
+    """What rows of one task have in common; the last task is remembered, so that they share it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._known: tuple[list[Any], dict[str, Any]] | None = None
+
+    def of(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The task of a record.
+
+        Raises:
+            Unfit: it has no definition.
+        """
+        marks = [fields.get(name) for name in (*_DEFINITION, *_EXAMPLES.values())]
+        if self._known is not None:
+            known, said = self._known
+            if all(a is b for a, b in zip(marks, known, strict=True)) and any(
+                isinstance(mark, list) for mark in marks
+            ):
+                return said
+        said = _said_of_task(fields, self.name)
+        self._known = marks, said
+        return said
+
+
+def _said_of_task(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    column = named(fields, _DEFINITION)
+    if column is None:
+        raise lacking("Definition", fields)
+    given = fields[column]
+    texts = [as_answer(t, column) or "" for t in given] if isinstance(given, list) else None
+    definition = "\n".join(texts) if texts is not None else as_answer(given, column) or ""
+    examples = fields.get("Examples")  # v1
+    inner = examples if isinstance(examples, dict) else {}
+    said: dict[str, Any] = {
+        "task": fields.get("task_name", fields.get("Task", fields.get("task", name))),
+        "instruction": definition, "definition": definition,
+    }  # fmt: skip
+    for plain, written in _EXAMPLES.items():
+        found = fields.get(written, inner.get(written, fields.get(plain)))
+        said[plain] = found if isinstance(found, list) else []
+    taken = {*_DEFINITION, *_EXAMPLES, *_EXAMPLES.values(), INSTANCES, "Instance", "Examples",
+             "task", "id", "input", "inputs", "output", "outputs", "targets"}  # fmt: skip
+    if isinstance(given, list) and len(given) != 1:
+        taken -= {"Definition"}  # how it was divided
+    return {**said, **{k: v for k, v in fields.items() if k not in taken}}
+
+
+def _instances(row: Row) -> Sequence[Mapping[str, Any]]:
+    fields = row.fields
+    if INSTANCES in fields:
+        found = instances_of(row, INSTANCES)
+        if not found:
+            raise Unfit("no instances: the task has none")
+        return found
+    if isinstance(fields.get("Instance"), dict):
+        return [fields["Instance"]]
+    asked = named(fields, ("input", "inputs"))
+    if asked is None:
+        raise lacking(INSTANCES, fields)
+    answer = named(fields, ("output", "outputs", "targets"))
+    instance = {"id": fields["id"]} if "id" in fields else {}
+    return [{**instance, "input": fields[asked], **({"output": fields[answer]} if answer else {})}]
+
+
+def _places(fields: Mapping[str, Any], outputs: str) -> range:
+    answers = fields.get("output")
+    return range(len(answers) if outputs == "all" and isinstance(answers, list) and answers else 1)
+
+
+def _row(row: Row, place: int, answers: str) -> Row:
+    fields = row.fields
+    given = fields.get("output")
+    listed = given if isinstance(given, list) else [given]
+    found = [as_answer(answer, "output") for answer in listed]
+    answer = found[place] if found else None
+    question = text_of(fields, ("input",))
+    fields = {**fields, "input": question or "", "outputs": listed if given is not None else []}
+    fields.pop("output", None)
+    if answer is not None:
+        fields["output"] = answer
+    row = replace(row, terms=_terms(fields.get(_LICENCE)))
+    return exchange(row, fields, joined(fields["definition"], question), answer, answers)
+
+
+def _terms(licence: Any) -> Terms | None:
+    listed = licence if isinstance(licence, list) else [licence]
+    said = [text for text in listed if isinstance(text, str) and text.strip()]
+    known = [text for text in said if text.strip().casefold() != "unknown"]
+    return Terms(licence=", ".join(known)) if known else None
+
+
+def fits(sample: Sample) -> float:
+    """How sure it is that a file is of this format."""
+    tasks = sample.share(
+        lambda r: "Definition" in r
+        and any(name in r for name in (INSTANCES, "Instance", "Positive Examples", "Examples"))
+    )
+    flat = sample.share(
+        lambda r: named(r, _DEFINITION) is not None and "instances" not in r
+        and ("inputs" in r and "targets" in r or "input" in r and "output" in r)
+    )  # fmt: skip
+    return max(0.99 * tasks, 0.95 * flat)
+
+
+def open_file(path: Path, name: str) -> Table:
+    """Open a task file, which is one JSON object; its instances are read one by one.
+
+    Lists of tasks, JSON lines and tables are opened as always.
+
+    Raises:
+        DataError: no such file, empty, of another kind or encoding, or damaged.
+    """
+    if path.suffix.lower() not in (".json", ".jsonl", ".ndjson"):
+        return sources.open_file(path, name=name)
+    sources.require_readable(path, name)
+    if not is_one_object(path, name, streamed=INSTANCES):
+        return sources.open_file(path, name=name)
+    return open_object(path, name, streamed=INSTANCES, one="Instance")
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def write(rows: Iterable[Row], file: IO[str]) -> Iterator[Reject]:
+    """Write rows as a task file; yields those that it cannot hold.
+
+    Rows with the same definition that follow each other are one task. Several tasks are a JSON
+    list of such objects; an instruction of another format is the definition of its task.
+    """
+    file.write(" ")
+    tasks = 0
+    before: list[Any] | None = None
+    for row in rows:
+        try:
+            head, instance = _record(row)
+        except Unfit as error:
+            yield Reject(row.origin, str(error), row.fields)
+            continue
+        mark = [head["Definition"], head["Positive Examples"], head["Negative Examples"]]
+        if mark == before:
+            file.write(",\n" + json_text(instance))
+            continue
+        if before is not None:
+            file.write("\n]},\n")
+        before = mark
+        tasks += 1
+        file.write(json_text(head)[:-1] + f', "{INSTANCES}": [\n' + json_text(instance))
+    file.write("\n]}\n" if tasks else "")
+    if tasks != 1:
+        file.write("]\n")
+        file.seek(0)
+        file.write("[")
+
+
+def _record(row: Row) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The head of a row's task, and its instance."""
+    asked, answer = outgoing.single_turn(row, "super_ni")
+    fields = row.fields
+    definition, given = outgoing.parts(row, asked)
+    if joined(definition, given) != asked or not definition.strip():
+        raise Unfit("question: its instruction and its input are no question of super_ni")
+    written = fields.get("Definition")
+    head: dict[str, Any] = {name: fields[name] for name in _TASK_KEYS if name in fields}
+    head["Definition"] = written if isinstance(written, list) else [definition]
+    for plain, name in _EXAMPLES.items():
+        found = fields.get(plain)
+        head[name] = found if isinstance(found, list) else []
+    if _LICENCE in fields:
+        head[_LICENCE] = fields[_LICENCE]
+    listed = fields.get("outputs")
+    right = listed if isinstance(listed, list) and answer in listed[:1] else [answer]
+    instance: dict[str, Any] = {
+        "id": fields.get("id") or f"luthier-{content_id([asked, answer])}",
+        "input": given, "output": right,
+    }  # fmt: skip
+    others = {k: v for k, v in fields.items() if k not in {*head, "id", "outputs", "task"}}
+    return head, outgoing.with_others(instance, replace(row, fields=others))

@@ -1,0 +1,106 @@
+"""Rows of an instruction and its answer: what all formats of that shape decide alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from luthier.as_written import json_text
+from luthier.data.conversation import Unfit, attempt
+from luthier.data.rows import Reject, Row, Table, kind_of
+from luthier.errors import DataError, nearest
+from luthier.example import Message
+
+ANSWERS = ("required", "optional")
+NO_ANSWER = "no answer: instruction only (format option answers: optional keeps it)"
+
+
+def each(table: Table, make: Callable[[Row], Row]) -> Iterator[Row | Reject]:
+    """Every record of a table as `make` makes it; one that it finds unfit becomes a reject."""
+    for row in table.records:
+        yield attempt(row, make) if isinstance(row, Row) else row
+
+
+def require_choice(format: str, option: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise a DataError unless an option has one of its values."""
+    if value not in choices:
+        hint = nearest(str(value), choices)
+        listed = ", ".join(choices)
+        raise DataError(
+            f"format '{format}': {option} is {value!r}, expected one of {listed}.{hint}"
+        )
+
+
+def require_switch(format: str, option: str, value: Any) -> None:
+    """Raise a DataError unless an option is true or false."""
+    if not isinstance(value, bool):
+        raise DataError(f"format '{format}': {option} is {value!r}, expected true or false.")
+
+
+def named(fields: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The first of several names that a row uses; None: none of them."""
+    return next((name for name in names if name in fields), None)
+
+
+def text_of(fields: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The text under the first of several names that is there; None: none is, or it is null.
+
+    Raises:
+        Unfit: it is a list or an object.
+    """
+    name = named(fields, names)
+    return None if name is None else as_answer(fields[name], name)
+
+
+def as_answer(value: Any, name: str) -> str | None:
+    """A value as text: numbers as they were spelt; None stays None.
+
+    Raises:
+        Unfit: it is a list or an object.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, (list, dict, bytes)):
+        raise Unfit(f"wrong type: '{name}' holds {kind_of(value)}, expected text")
+    return json_text(value) if isinstance(value, bool) else str(value)
+
+
+def lacking(name: str, fields: Mapping[str, Any]) -> Unfit:
+    """The complaint about a field that is not there."""
+    listed = ", ".join(map(str, fields)) or "nothing"
+    return Unfit(f"missing field: no '{name}' in this row.{nearest(name, fields)} It has {listed}.")
+
+
+def joined(*parts: str | None) -> str:
+    """Parts of a prompt, those that say something, a blank line between them."""
+    return "\n\n".join(part for part in parts if part and part.strip())
+
+
+def exchange(
+    row: Row,
+    fields: dict[str, Any],
+    asked: str | Sequence[Message],
+    answer: str | None,
+    answers: str = "required",
+) -> Row:
+    """A row with its conversation.
+
+    Args:
+        row: where it comes from.
+        fields: what is kept of it.
+        asked: the user's turn, or all turns before the answer.
+        answer: empty or None: there is none.
+        answers: `optional` keeps rows without an answer; their last turn is the user's.
+
+    Raises:
+        Unfit: nothing is asked, or there is no answer.
+    """
+    turns = (Message("user", asked),) if isinstance(asked, str) else tuple(asked)
+    if not turns or not turns[-1].content.strip():
+        raise Unfit("nothing asked: instruction and input are empty")
+    if answer is not None and answer.strip():
+        turns = (*turns, Message("assistant", answer))
+    elif answers != "optional":
+        raise Unfit(NO_ANSWER)
+    return replace(row, fields=fields, messages=turns)

@@ -1,0 +1,198 @@
+"""The beginning of a file: what formats look at to say whether it is theirs."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import itertools
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from luthier.data import sources
+from luthier.data.rows import Reject, Row
+from luthier.data.textfile import open_text
+from luthier.errors import DataError
+
+_HEAD = 1 << 16
+"""Characters that are looked at."""
+_RECORDS = 50
+_MOST_CHARACTERS = 1 << 22
+"""Of records; larger ones are few, and as telling."""
+_PLACEHOLDER = re.compile(r"\{\w+\}")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a format is recognised by."""
+
+    name: str
+    suffix: str
+    """Of the file, in small letters, as in `.jsonl`."""
+    text: str = ""
+    """Its first 65,536 characters; nothing for Parquet."""
+    records: list[dict[str, Any]] = field(default_factory=list)
+    """Up to 50, those that can be read; of a CSV or TSV under the names in its first line."""
+    cells: list[list[str]] = field(default_factory=list)
+    """Up to 50 lines of a TSV, its first one among them."""
+    whole: bool = False
+    """The file is one JSON object; it is the only record, as far as it was read."""
+    trouble: Reject | None = None
+    """The first record that cannot be read."""
+
+    def share(self, test: Callable[[Mapping[str, Any]], bool]) -> float:
+        """The share of the records that pass a test; 0 where there are none."""
+        if not self.records:
+            return 0.0
+        return sum(bool(test(record)) for record in self.records) / len(self.records)
+
+    def has(self, *names: str) -> float:
+        """The share of the records that have all of these keys."""
+        return self.share(lambda record: all(name in record for name in names))
+
+
+def take(path: Path, name: str) -> Sample:
+    """Look at the beginning of a file.
+
+    Raises:
+        DataError: it is not there, empty, not UTF-8, of another kind, or holds templates.
+    """
+    sources.require_file(path, name)
+    suffix = path.suffix.lower()
+    if suffix in (".yaml", ".yml"):
+        raise _not_rows(path, name)
+    sources.require_readable(path, name)
+    if suffix == ".parquet":
+        return _tabular(path, Sample(name, suffix))
+    with open_text(path) as file:
+        text = file.read(_HEAD)
+    if suffix in (".csv", ".tsv"):
+        lines = text.splitlines() if len(text) < _HEAD else text.splitlines()[:-1]
+        split = [line.split("\t") for line in lines if line.strip()]
+        cells = split[:_RECORDS] if suffix == ".tsv" else []
+        return _tabular(path, Sample(name, suffix, text, cells=cells))
+    if text.lstrip()[:1] == "{" and (members := _one_object(text)) is not None:
+        if _is_templates(members):
+            raise _templates(name, "FLAN templates (pairs of an input and a target)")
+        return Sample(name, suffix, text, [members], whole=True)
+    return _tabular(path, Sample(name, suffix, text))
+
+
+def _tabular(path: Path, sample: Sample) -> Sample:
+    """The sample with its first records."""
+    records: list[dict[str, Any]] = []
+    trouble: Reject | None = None
+    size = 0
+    # What is wrong with the file as a whole is said by who reads it, knowing its format.
+    with contextlib.suppress(DataError, csv.Error):
+        table = sources.open_file(path, name=sample.name)
+        for row in itertools.islice(table.records, 2 * _RECORDS):
+            if isinstance(row, Row):
+                records.append(row.fields)
+                size += len(str(row.fields))
+            else:
+                trouble = trouble or row
+            if len(records) == _RECORDS or size > _MOST_CHARACTERS:
+                break
+    return Sample(
+        sample.name, sample.suffix, sample.text, records, sample.cells, trouble=trouble
+    )  # fmt: skip
+
+
+def _one_object(text: str) -> dict[str, Any] | None:
+    """The members of the object that a file is; None where it holds one object a line.
+
+    The last list is read as far as the text goes.
+    """
+    first = text.lstrip().partition("\n")[0]
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(first)
+        # A file of a single short line is one record either way.
+        if "Instances" not in first:
+            return None
+    return partial_object(text.lstrip())
+
+
+def partial_object(text: str) -> dict[str, Any]:
+    """The members of a JSON object whose text may be cut off anywhere."""
+    reader = _Reader(text)
+    found: dict[str, Any] = {}
+    with contextlib.suppress(ValueError, IndexError, RecursionError):
+        reader.skip("{")
+        while True:
+            key = str(reader.value())
+            reader.skip(":")
+            if reader.peek() == "[":
+                reader.elements(found.setdefault(key, []))
+            else:
+                found[key] = reader.value()
+            if reader.peek() == "}":
+                break
+            reader.skip(",")
+    return found
+
+
+class _Reader:
+    """Reads JSON from a text; ValueError or IndexError where it ends too early."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.at = text, 0
+        self.decoder = json.JSONDecoder()
+
+    def peek(self) -> str:
+        while self.text[self.at].isspace():
+            self.at += 1
+        return self.text[self.at]
+
+    def skip(self, sign: str) -> None:
+        if self.peek() != sign:
+            raise ValueError(sign)
+        self.at += 1
+
+    def value(self) -> Any:
+        self.peek()
+        value, self.at = self.decoder.raw_decode(self.text, self.at)
+        return value
+
+    def elements(self, into: list[Any]) -> None:
+        self.skip("[")
+        if self.peek() != "]":
+            into.append(self.value())
+            while self.peek() == ",":
+                self.skip(",")
+                into.append(self.value())
+        self.skip("]")
+
+
+# --- templates ---------------------------------------------------------------------------------
+
+
+def _is_templates(members: Mapping[str, Any]) -> bool:
+    """Whether an object maps tasks to pairs of patterns, as FLAN's templates do."""
+    pairs = [pair for found in members.values() if isinstance(found, list) for pair in found]
+    return bool(pairs) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) for p in pair)
+        and any(_PLACEHOLDER.search(p) for p in pair)
+        for pair in pairs
+    )  # fmt: skip
+
+
+def _not_rows(path: Path, name: str) -> DataError:
+    with open_text(path) as file:
+        text = file.read(_HEAD)
+    if "!Template" in text or re.search(r"^templates:", text, re.MULTILINE):
+        return _templates(name, "promptsource templates")
+    if re.search(r"^(?:prompt|completion|description):", text, re.MULTILINE):
+        return _templates(name, "a template")
+    expected = ", ".join(sources.SUFFIXES)
+    return DataError(f"{name}: is YAML, which holds no rows; expected one of {expected}.")
+
+
+def _templates(name: str, what: str) -> DataError:
+    return DataError(
+        f"{name}: holds {what}, not rows. Give it as data.template, with the rows it is for as "
+        "data.sources."
+    )
