@@ -31,7 +31,7 @@ def attach(model: Any, lora: LoraSection) -> Any:
     import peft
 
     config = peft.LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
         revision=getattr(model, "base_revision", None),
         r=lora.r,
         lora_alpha=lora.lora_alpha,

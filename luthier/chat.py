@@ -11,8 +11,10 @@ the template. Two promises:
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from luthier.errors import DataError, ModelError
@@ -53,17 +55,25 @@ class Renderer:
     """Renders for one tokenizer.
 
     Models without a chat template get plain text: the prompt, a space, the answer, the
-    end-of-sequence token.
+    end-of-sequence token. With an encoder (T5) prompt and answer never meet: the prompt ends with
+    an end-of-sequence token of its own, the answer is tokenised by itself, and a row is the
+    encoder's tokens and then those the decoder is to say.
 
     Args:
         tokenizer: a `transformers` fast tokenizer; its pad token must differ from its stop token.
+            `is_encoder_decoder` on it (`tokenizer.py`) says that its model has an encoder.
         train_on: `completion` trains the last answer, `assistant` every answer, `all` every token.
     """
 
     def __init__(self, tokenizer: Any, train_on: TrainOn = "completion") -> None:
         self.tokenizer = tokenizer
         self.train_on = train_on
+        self._ahead: dict[tuple[str, bool], list[int]] = {}
+        """Token ids by text, and whether special tokens in it are split: see `prepare`."""
+        self._shown: dict[tuple[Message, ...], str] = {}
+        """Rendered prompts by messages."""
         self.has_template = bool(tokenizer.chat_template)
+        self.has_encoder: bool = getattr(tokenizer, "is_encoder_decoder", False)
         if tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-sequence token, so no answer could end.")
         self._markers = self._find_markers()
@@ -83,13 +93,53 @@ class Renderer:
                 f"({tokenizer.pad_token!r}); the model would never learn to stop."
             )
 
+    def prepare(self, examples: Sequence[Example]) -> None:
+        """Tokenise at once what the rendering of these rows is going to ask for.
+
+        A tokenizer takes many texts on all cores in the time of a few. Nothing but speed depends
+        on it; what an earlier call prepared is forgotten.
+        """
+        self._ahead.clear()
+        self._shown.clear()
+        texts: dict[tuple[str, bool], None] = {(self._frame.before, False): None}
+        for example in examples:
+            if example.text is not None and not example.messages:
+                texts[example.text, True] = None
+                continue
+            *asked, last = example.turns or (_SAMPLE[1],)
+            if any(m.role == "assistant" for m in asked):
+                continue  # turn by turn, each after what is before it
+            if not self.has_template:
+                before = _plain(asked)
+                answer = last.content if self.has_encoder else f"{before} {last.content}"
+                texts |= dict.fromkeys([(before, True), (answer, True)])
+                continue
+            with contextlib.suppress(DataError):
+                shown = self._template(asked, generation_prompt=True)
+                self._shown[tuple(asked)] = shown
+                texts[shown, False] = None
+                texts[self._frame.before + self._frame.gap + last.content, False] = None
+        for split in (False, True):
+            wanted = [text for text, splits in texts if splits == split and text]
+            if wanted:
+                with _all_cores():
+                    found = self.tokenizer(
+                        wanted, add_special_tokens=False, split_special_tokens=split
+                    )
+                self._ahead |= zip(((t, split) for t in wanted), found["input_ids"], strict=True)
+
     def render(self, example: Example) -> Rendered:
         """Render a whole row.
 
         Raises:
-            DataError: the row has nothing to learn, or the chat template rewrites earlier turns.
+            DataError: the row has nothing to learn, or the chat template rewrites earlier turns;
+                or it is plain text, and the model has an encoder, which needs a question to read.
         """
         if example.text is not None and not example.messages:
+            if self.has_encoder:
+                raise DataError(
+                    f"{example.origin}: plain text has no question for the model's encoder to read."
+                )
             ids = self._begin() + self._tokens(example.text) + [self.stop_id]
             return Rendered(ids, [True] * len(ids))
         if not example.messages or example.messages[-1].role != "assistant":
@@ -105,7 +155,8 @@ class Renderer:
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids up to where the assistant's answer starts."""
         if not self.has_template:
-            return self._begin() + self._tokens(_plain(messages))
+            end = [self.stop_id] if self.has_encoder else []
+            return [*self._begin(), *self._tokens(_plain(messages)), *end]
         turns = self._turns(messages)
         if turns is None:
             return self._tokenize(self._template(messages, generation_prompt=True))
@@ -113,6 +164,8 @@ class Renderer:
 
     def completion(self, messages: Sequence[Message], text: str) -> list[int]:
         """Token ids of an answer to `messages` as it is trained, without the stop token."""
+        if self.has_encoder:
+            return self._tokens(text)
         # A sentencepiece or BPE tokenizer marks the word boundary on the answer's first token:
         # tokenise what stands before the answer and the answer as one string, and split there.
         if self.has_template:
@@ -133,12 +186,16 @@ class Renderer:
         if self.train_on != "assistant" or not answers:
             ids = self.prompt(messages)
             return Rendered(ids, [False] * len(ids))
-        turns = self._turns(messages) if self.has_template else None
+        turns = self._turns(messages) if self.has_template and not self.has_encoder else None
         if turns is None:
-            why = "rewrites earlier turns" if self.has_template else "does not exist"
+            why = "chat template does not exist"
+            if self.has_encoder:
+                why = "encoder reads all but the last answer"
+            elif self.has_template:
+                why = "chat template rewrites earlier turns"
             raise DataError(
-                f"{example.origin}: the model's chat template {why}, so not every answer can be "
-                "trained. Use `train.train_on: completion`."
+                f"{example.origin}: the model's {why}, so not every answer can be trained. Use "
+                "`train.train_on: completion`."
             )
         return turns
 
@@ -171,6 +228,8 @@ class Renderer:
     # --- templates and tokens -------------------------------------------------------------
 
     def _template(self, messages: Sequence[Message], *, generation_prompt: bool) -> str:
+        if generation_prompt and (shown := self._shown.get(tuple(messages))) is not None:
+            return shown
         turns = [{"role": m.role, "content": self._hide(m.content)} for m in messages]
         return self._apply(turns, generation_prompt)
 
@@ -206,7 +265,7 @@ class Renderer:
         special = [self._markers[match.group()] for match in matches]
         if not _STAND_IN.search(text):
             # As the tokenizer itself does it, with its rules about spaces at special tokens.
-            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+            ids = self._encoded(text, split=False)
             if [i for i in ids if i in self._marker_ids] == special:
                 return ids[1:] if after else ids
         ids, end = [], 0
@@ -225,10 +284,17 @@ class Renderer:
         cuts = [m.start() + 1 for m in self._undeclared.finditer(text)] if self._undeclared else []
         for end in [*cuts, len(text)]:
             if piece := text[start:end]:
-                ids += self.tokenizer.encode(
-                    piece, add_special_tokens=False, split_special_tokens=True
-                )
+                ids += self._encoded(piece, split=True)
             start = end
+        return ids
+
+    def _encoded(self, text: str, *, split: bool) -> list[int]:
+        ahead = self._ahead.get((text, split))
+        if ahead is not None:
+            return list(ahead)
+        ids: list[int] = self.tokenizer.encode(
+            text, add_special_tokens=False, split_special_tokens=split
+        )
         return ids
 
     def _find_markers(self) -> dict[str, int]:
@@ -278,6 +344,21 @@ class Renderer:
         return [bos] if bos is not None and bos != self.tokenizer.eos_token_id and (
             added[:1] == [bos]
         ) else []  # fmt: skip
+
+
+@contextlib.contextmanager
+def _all_cores() -> Iterator[None]:
+    """Let the tokenizer use threads; elsewhere it must not, since processes are forked."""
+    name = "TOKENIZERS_PARALLELISM"
+    before = os.environ.get(name)
+    os.environ[name] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _plain(messages: Sequence[Message]) -> str:

@@ -386,8 +386,8 @@ def list_things(
 ) -> Result:
     """List runs, models, datasets, templates, plugins.
 
-    Kinds: runs, models, datasets, templates, filters, formats, checks, baselines, metrics, exporters,
-    starters.
+    Kinds: runs, models, datasets, templates, filters, formats, checks, baselines, metrics,
+    exporters, starters.
     """
     from luthier import look
 
@@ -411,6 +411,7 @@ def show(
     `show RUN --tokens`: what it trains on. `show dataset alpaca`: what is known of a public set.
     """
     from luthier import look
+    from luthier.errors import LuthierError
     from luthier.run import Run
 
     if name is not None:

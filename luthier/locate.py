@@ -31,6 +31,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 RUN_PREFIX = "run:"
+ENCODER_DECODERS = ("t5", "mt5")
+"""Types of models with an encoder that are understood; others start their answers in other ways."""
 Part = Literal["config", "tokenizer", "weights"]
 
 
@@ -276,6 +278,12 @@ def _check_config(section: ModelSection, folder: Path) -> None:
         raise ModelError(f"{path}: not valid JSON: {error}. Fetch the model anew.") from None
     if not isinstance(settings, dict) or "model_type" not in settings:
         raise ModelError(f"{path}: no 'model_type', so it is not a transformers model.")
+    if settings.get("is_encoder_decoder") and settings["model_type"] not in ENCODER_DECODERS:
+        raise ModelError(
+            f"model: '{section.name}' is an encoder-decoder of the type '{settings['model_type']}'. "
+            f"Of those, luthier trains {' and '.join(ENCODER_DECODERS)} (T5, FLAN-T5, mT5), whose "
+            "encoder reads plain text. Use one of them, or a model without an encoder."
+        )
     code = settings.get("auto_map")
     if code and not section.trust_remote_code:
         raise ModelError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,14 +64,7 @@ def list_things(what: str, runs: Path) -> list[dict[str, Any]]:
 
         found = [{"name": n, "describe": described(n)} for n in template_names()]
     elif what == "datasets":
-        from luthier.data import catalog
-
-        entries = [(name, catalog.entry(name)) for name in catalog.names()]
-        found = [
-            {"name": n, "size": e.size, "licence": e.licence, "written by": e.generator or "people",
-             "format": e.format}
-            for n, e in entries
-        ]  # fmt: skip
+        return _list_datasets()
     elif what == "starters":
         from luthier.starters import names
 
@@ -82,6 +76,28 @@ def list_things(what: str, runs: Path) -> list[dict[str, Any]]:
     else:
         say(f"no {what}" + (f" in {runs}/; make one with `luthier run`" if what == "runs" else ""))
     return found
+
+
+def _list_datasets() -> list[dict[str, Any]]:
+    from luthier.data import catalog
+    from luthier.data.terms import terms_of
+
+    entries = [(name, catalog.entry(name)) for name in catalog.names()]
+    found = [
+        {"name": n, "size": e.size, "licence": e.licence, "written by": e.generator or "people",
+         "commercial": terms_of(None, e).commercial, "format": e.format}
+        for n, e in entries
+    ]  # fmt: skip
+    columns = ("name", "size", "commercial", "written by")
+    shown = [[d["name"], *(_first_words(d[c], 15) for c in columns[1:])] for d in found]
+    table("datasets (all of one: luthier show dataset NAME)", columns, shown)
+    return found
+
+
+def _first_words(text: str, most: int) -> str:
+    """What a table has room for: up to the first clause, or as many letters."""
+    first = re.split(r"[;,(] ?(?!\d)", text, maxsplit=1)[0].strip() or text
+    return first if len(first) <= most else first[: most - 1].rstrip() + "…"
 
 
 def _run_line(run: Run) -> dict[str, Any]:

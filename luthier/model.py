@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 from transformers.pytorch_utils import Conv1D
 
-from luthier import adapters
+from luthier import adapters, seq2seq
 from luthier.artifacts import Plan, TrainSummary
 from luthier.console import say
 from luthier.errors import MissingExtra, ModelError, RunError
@@ -78,7 +78,7 @@ def open_model(
     adapter: Path | None = None,
     trainable: bool = False,
 ) -> Any:
-    """Open a causal language model, in eval mode.
+    """Open a causal language model, or an encoder-decoder (`seq2seq.py`), in eval mode.
 
     An unquantized model is left on the CPU; a quantized one is put where it will run.
 
@@ -215,8 +215,11 @@ def _load(
         options["quantization_config"] = _bitsandbytes(quantization, precision)
         cuda = torch.cuda.is_available()
         options["device_map"] = {"": torch.cuda.current_device() if cuda else "cpu"}
+    kind = transformers.AutoModelForCausalLM
+    if _config(section, folder).is_encoder_decoder:
+        kind = transformers.AutoModelForSeq2SeqLM
     with explained(section, folder, "the model cannot be opened"):
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+        model, info = kind.from_pretrained(
             folder,
             dtype=torch.float32,
             attn_implementation=attn_implementation,
@@ -238,7 +241,7 @@ def _load(
             f"needs, e.g. {missing[0]}; they would be random. Fetch or export the model anew."
         )
     if unused := sorted(info["unexpected_keys"]):
-        say(f"{section.name}: {len(unused)} tensors are of no use to a causal language model and "
+        say(f"{section.name}: {len(unused)} tensors are of no use to {type(model).__name__} and "
             f"are left out, e.g. {unused[0]}", "yellow")  # fmt: skip
     if attn_implementation != "flash_attention_2":  # has no CPU kernels to look with
         _check_forward(model, section.name)
@@ -251,9 +254,12 @@ def _check_forward(model: Any, name: str) -> None:
     decoder = model.get_decoder()
     hook = decoder.register_forward_hook(lambda _m, _i, out: seen.append(out.last_hidden_state))
     ids = torch.tensor([[1, 2, 3], [1, 2, 4]], device=model.device)
+    # What an encoder reads is the same for both rows: it is asked about the decoder's tokens.
+    given = {"input_ids": ids[:1].expand(2, -1), "decoder_input_ids": ids}
     try:
         with torch.inference_mode():
-            own = model(input_ids=ids, use_cache=False).logits.float()
+            rows = given if seq2seq.has_encoder(model) else {"input_ids": ids}
+            own = model(**rows, use_cache=False).logits.float()
             ours = logits(model, seen[0]).float() if seen else own[:0]
     finally:
         hook.remove()
@@ -418,6 +424,8 @@ def logits(model: Any, hidden: Tensor) -> Tensor:
     """
     plain = _plain(model)
     config = plain.config.get_text_config()
+    if getattr(config, "scale_decoder_outputs", False):  # T5, before its version 1.1
+        hidden = hidden * config.d_model**-0.5
     out: Tensor = plain.get_output_embeddings()(hidden)
     if scale := getattr(config, "logit_scale", None):  # Cohere
         out = out * scale

@@ -16,7 +16,8 @@ def open_tokenizer(section: ModelSection, runs: Path = RUNS) -> Any:
     """Open the tokenizer, padded on the right with a token that never means stop.
 
     Returns:
-        A `transformers` tokenizer whose `pad_token_id` differs from `eos_token_id`.
+        A `transformers` tokenizer whose `pad_token_id` differs from `eos_token_id`, and which says
+        whether its model `is_encoder_decoder`: rows are rendered for an encoder then (`chat.py`).
 
     Raises:
         ModelError: no tokenizer there, or none of its tokens can serve as padding.
@@ -32,6 +33,7 @@ def open_tokenizer(section: ModelSection, runs: Path = RUNS) -> Any:
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{folder}: the tokenizer has no end-of-sequence token.")
     tokenizer.padding_side = "right"
+    tokenizer.is_encoder_decoder = config.is_encoder_decoder
     _choose_pad_token(tokenizer, config.get_text_config().vocab_size, section.name)
     return tokenizer
 

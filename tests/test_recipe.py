@@ -306,7 +306,7 @@ def test_names_of_files_are_checked_with_all_the_rest(file: Path) -> None:
         (
             19,
             "unknown metric 'acc'. Known: accuracy, answer_length, auroc, chrf, distinct_1, "
-            "distinct_2, exact_match, macro_f1, perplexity, rouge_l.",
+            "distinct_2, exact_match, macro_f1, perplexity, rouge_l, token_f1.",
         ),
         (20, "unknown exporter 'adaptor'. Did you mean 'adapter'?"),
     ]

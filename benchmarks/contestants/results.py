@@ -12,6 +12,7 @@ from statistics import mean, median, stdev
 from typing import Any
 
 import scipy.stats
+
 from contestants.contest import rate
 from contestants.jobs import JOBS, WARMUP, Target
 from contestants.process import HERE
@@ -291,8 +292,8 @@ def _ends(seeds: dict[str, Part]) -> str:
         rows.append(cells)
     said = (
         "Mean over the seeds ± their standard deviation, all adapters judged in fp32 by the same "
-        "code; p is that of being worse than TRL in fp32 (paired t-test over the seeds, one-sided). "
-        "A seed fixes the split, the order and the adapter's first values for all."
+        "code; p is that of being worse than TRL in fp32 (paired t-test over the seeds, "
+        "one-sided). A seed fixes the split, the order and the adapter's first values for all."
     )
     return table(["at the end", *names.values()], rows) + "\n\n" + said
 
@@ -323,5 +324,7 @@ def _verdict(pairs: list[tuple[float, float | None]], *, lower: bool) -> str:
     whole = [(ours, theirs) for ours, theirs in pairs if theirs is not None]
     if len(whole) < 2:
         return ""
-    found = scipy.stats.ttest_rel(*zip(*whole, strict=True), alternative="greater" if lower else "less")
+    found = scipy.stats.ttest_rel(
+        *zip(*whole, strict=True), alternative="greater" if lower else "less"
+    )
     return f" (p {found.pvalue:.2f})"

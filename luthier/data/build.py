@@ -82,7 +82,7 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
 
 
 def input_files(run: Run) -> list[Path]:
-    """The files a build reads: sources, templates and those of filters; its freshness depends on them.
+    """The files a build reads and its freshness depends on: sources, templates, those of filters.
 
     Raises:
         DataError: one of them is not there.

@@ -53,7 +53,7 @@ class SourceConfig(Section):
     """Column that holds plain text (`task.kind: text`; HF `dataset_text_field`)."""
     messages: str = "messages"
     """Column that holds a list of {role, content} (`task.kind: chat`)."""
-    fields: dict[str, str] = {}
+    fields: dict[str, str] = Field(default={})
     """Further columns under the names that templates use: `{premise: sentence1}`."""
     template: str | Annotated[list[str], Field(min_length=1)] | None = None
     """Templates of this source's rows; null: those of `data.template`, for rows that need any."""

@@ -1,8 +1,8 @@
 """Turns of a conversation, under the many names that data sets give them, become checked messages.
 
 Roles: `human` and `prompter` are the user, `gpt`, `bot` and `model` the assistant, `function_call`
-an assistant that calls tools, `observation` and `function` what a tool answers. Nothing is mended: a
-conversation that does not hold together is refused with the message that is wrong, unless `trim`
+an assistant that calls tools, `observation` and `function` what a tool answers. Nothing is mended:
+a conversation that does not hold together is refused with the message that is wrong, unless `trim`
 says that a beginning without a question and an end without an answer may be cut off.
 """
 
@@ -136,7 +136,7 @@ def checked(
     number, first = next((n, m) for n, m in numbered if m.role != "system")
     if first.role == "tool":
         raise _broken(
-            f"message {number}: role 'tool' is none of system, user, with whom a conversation begins"
+            f"message {number}: role 'tool' is none of system, user, who begin a conversation"
         )
     if alternating:
         _require_turns(numbered)

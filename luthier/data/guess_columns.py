@@ -10,7 +10,7 @@ from luthier.data.template import as_text
 INPUTS = (
     "input", "inputs", "sentence", "text", "question", "prompt", "query", "instruction",
     "utterance", "review", "content", "statement", "message", "tweet", "comment", "document",
-    "article", "passage", "premise", "source", "context", "description", "title", "headline",
+    "article", "passage", "premise",
 )  # fmt: skip
 OUTPUTS = (
     "output", "outputs", "label", "labels", "answer", "target", "targets", "category", "class",
@@ -24,6 +24,11 @@ SPLIT_NAMES = {
 }  # fmt: skip
 """What a column `split` may say, and the split it means."""
 _LABELS = ("label", "labels", "category", "class", "sentiment", "intent", "topic", "gold_label")
+_ABOUT_ROWS = (
+    "id", "lang", "language", "source", "split", "year", "date", "author", "licence", "license",
+    "url", "rank", "template", "version", "model",
+)  # fmt: skip
+"""Columns that say something about a row and answer nothing."""
 _MOST_LABELS, _LONGEST_LABEL, _ROWS_PER_LABEL = 20, 40, 3
 
 
@@ -41,7 +46,7 @@ class Guess(NamedTuple):
 def guess(sample: Sequence[Mapping[str, Any]]) -> Guess:
     """Guess from names first, then from contents.
 
-    The input is the column with the most usual name, else the one with the longest texts. Outputs
+    The input is the column with the most usual name, else the one that says most. Outputs
     are labels if there are at most 20 short ones, each three times on average or in a column of
     such a name.
     """
@@ -50,11 +55,14 @@ def guess(sample: Sequence[Mapping[str, Any]]) -> Guess:
     output = next((folded[name] for name in OUTPUTS if name in folded), None)
     named = [folded[name] for name in INPUTS if name in folded and folded[name] != output]
     textual = [c for c in columns if c != output and _is_textual(sample, c)]
-    longest = max(textual, key=lambda c: _length(sample, c), default=None)
-    chosen = next((c for c in named if c in textual), longest)
+    richest = max(textual, key=lambda c: _content(sample, c), default=None)
+    chosen = next((c for c in named if c in textual), richest)
     if output is None:
-        likely = [c for c in columns if c != chosen and labels_of(sample, c)]
-        output = likely[0] if likely else None
+        others = [c for c in columns if c != chosen and c.strip().casefold() not in _ABOUT_ROWS]
+        output = next((c for c in others if len(labels_of(sample, c)) > 1), None)
+        pairs = len(columns) == len(textual) == 2 and not labels_of(sample, columns[1])
+        if output is None and pairs:
+            chosen, output = columns  # as pairs are written, the question first
     split = folded.get("split")
     if split is not None:
         said = {str(fields.get(split, "")).strip().casefold() for fields in sample}
@@ -81,6 +89,11 @@ def _is_textual(sample: Sequence[Mapping[str, Any]], column: str) -> bool:
     return any(isinstance(f.get(column), str) for f in sample)
 
 
-def _length(sample: Sequence[Mapping[str, Any]], column: str) -> float:
+def _content(sample: Sequence[Mapping[str, Any]], column: str) -> float:
+    """Words of a text on average, times the share of texts that are different.
+
+    Addresses have no words, and names of sources come again and again.
+    """
     texts = [f[column] for f in sample if isinstance(f.get(column), str)]
-    return sum(map(len, texts)) / max(len(texts), 1)
+    words = sum(len(text.split()) for text in texts) / max(len(texts), 1)
+    return words * len(set(texts)) / max(len(texts), 1)

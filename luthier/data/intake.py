@@ -24,6 +24,8 @@ from luthier.registry import Registry
 
 FILTERS = Registry("filter", "luthier.data.filters")
 FORMATS = Registry("format", "luthier.data.formats")
+BLOCK = 256
+"""Rows that are prepared together."""
 _BIG = 2_000_000
 """Bytes or rows of a source from which reading it shows progress."""
 
@@ -138,10 +140,17 @@ class Intake:
         self.formats[table.name] = opened.format
         self.read_counts.setdefault(table.name, 0)
         count = 0
-        for row in islice(opened.rows, source.limit):
-            count += 1
-            self.read_counts[table.name] += 1
-            yield self._take(row, opened, filters)
+        for block in _blocks(islice(opened.rows, source.limit)):
+            found = [self._shaped(row, opened) for row in block]
+            candidates = [one for one in found if isinstance(one, Candidate)]
+            self.renderer.prepare([one.example for one in candidates])
+            for judge in filters:
+                if prepare := getattr(judge, "prepare", None):
+                    prepare(candidates)
+            for one in found:
+                count += 1
+                self.read_counts[table.name] += 1
+                yield self._take(one, opened, filters)
         if count == 0:
             columns = f" (columns: {', '.join(table.columns)})" if table.columns else ""
             raise DataError(f"{table.name}: there are no rows in it{columns}.")
@@ -149,8 +158,19 @@ class Intake:
         if table.blank_lines:
             self.blank_lines[table.name] = self.blank_lines.get(table.name, 0) + table.blank_lines
 
-    def _take(self, row: Row | Reject, opened: Opened, filters: Sequence[Filter]) -> bool:
-        found = self._judged(row, opened, filters)
+    def _shaped(self, row: Row | Reject, opened: Opened) -> Candidate | Reject:
+        if isinstance(row, Reject):
+            return row
+        terms = own_terms(row.terms, opened.terms) if row.terms else opened.terms
+        if reason := refusal(terms, self.recipe.data.use):
+            return Reject(row.origin, reason, row.fields)
+        candidate = self.shape.apply(row, opened.source, self.renderer.render)
+        if isinstance(candidate, Candidate):
+            candidate.example = candidate.example.but(terms=terms)
+        return candidate
+
+    def _take(self, row: Candidate | Reject, opened: Opened, filters: Sequence[Filter]) -> bool:
+        found = row if isinstance(row, Reject) else self._judged(row, filters)
         if isinstance(found, Reject):
             self.rejects.add(found)
             return False
@@ -164,26 +184,16 @@ class Intake:
         self.keep(found, opened.source)
         return True
 
-    def _judged(
-        self, row: Row | Reject, opened: Opened, filters: Sequence[Filter]
-    ) -> Candidate | Reject:
-        if isinstance(row, Reject):
-            return row
-        terms = own_terms(row.terms, opened.terms) if row.terms else opened.terms
-        if reason := refusal(terms, self.recipe.data.use):
-            return Reject(row.origin, reason, row.fields)
-        candidate = self.shape.apply(row, opened.source, self.renderer.render)
-        if isinstance(candidate, Reject):
-            return candidate
-        candidate.example = candidate.example.but(terms=terms)
+    def _judged(self, candidate: Candidate, filters: Sequence[Filter]) -> Candidate | Reject:
+        origin = candidate.example.origin
         try:
             reason = next(filter(None, (judge(candidate) for judge in filters)), None)
             reason = reason or self._unusable(candidate)
         except DataError as error:
-            said = str(error).removeprefix(f"{row.origin}: ")
+            said = str(error).removeprefix(f"{origin}: ")
             reason = f"cannot be rendered: {said}"
         if reason:
-            return Reject(row.origin, reason, dict(candidate.example.fields))
+            return Reject(origin, reason, dict(candidate.example.fields))
         return candidate
 
     def _unusable(self, candidate: Candidate) -> str | None:
@@ -236,6 +246,14 @@ def files_of(config: FilterConfig, root: Path) -> list[Path]:
     options = options_of(config, root)
     found = [options.get(name) for name in getattr(FILTERS.load(config.use), "FILES", ())]
     return [Path(p) for one in found if one for p in ([one] if isinstance(one, str) else one)]
+
+
+def _blocks(rows: Iterator[Row | Reject]) -> Iterator[list[Row | Reject]]:
+    """Rows in blocks; the first is one row, so that a source that is wrong as a whole says so."""
+    size = 1
+    while block := list(islice(rows, size)):
+        yield block
+        size = BLOCK
 
 
 def _unit(table: Table) -> str:

@@ -17,46 +17,31 @@ from luthier.example import Origin
 _Window = json_rows._Buffer
 
 
-def is_one_object(path: Path, name: str, *, streamed: str) -> bool:
-    """Whether a file is one JSON object with that list, and not a list or an object a line.
+def open_object(path: Path, name: str, *, streamed: str, one: str) -> Table | None:
+    """Open a file that is one object; None where it is something else.
 
     Args:
         path: a JSON file.
         name: what to call it in messages.
         streamed: key of the list.
+        one: under which key a row has its item of the list; under their own it has the others,
+            which all rows share.
 
     Raises:
-        DataError: it is one, and damaged.
-    """
-    with open_text(path) as file:
-        window = _Window(file, name)
-        if window.peek() != "{":
-            return False
-        found = False
-        for key, _, _ in _members(window, streamed):
-            found = found or key == streamed
-        return found and not window.peek()
-
-
-def open_object(path: Path, name: str, *, streamed: str, one: str) -> Table:
-    """Open a file that is one object.
-
-    Args:
-        path: a JSON file for which `is_one_object` holds.
-        name: what to call it in messages.
-        streamed: key of the list.
-        one: under which key a row has its item of the list; under their own it has the others, which
-            all rows share.
-
-    Raises:
-        DataError: the file is damaged.
+        DataError: it is an object, and damaged.
     """
     shared: dict[str, Any] = {}
     with open_text(path) as file:
         window = _Window(file, name)
+        if window.peek() != "{":
+            return None
+        found = False
         for key, value, _ in _members(window, streamed):
+            found = found or value is _START
             if key != streamed:
                 shared[key] = value
+        if not found or window.peek():
+            return None
     table = Table(name, iter(()), total=path.stat().st_size)
     table.records = _rows(path, table, shared, streamed, one)
     return table

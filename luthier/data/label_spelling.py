@@ -1,4 +1,4 @@
-"""Spellings of labels that stand for the same one: other case, white space, a slip of the keyboard."""
+"""Spellings that stand for the same label: other case, white space, a slip of the keyboard."""
 
 from __future__ import annotations
 

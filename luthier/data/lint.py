@@ -47,6 +47,10 @@ _SILENCES = {
 }
 """What need not be said of a row any more."""
 _READER_FIX = "Correct the row in the file; a build leaves it out."
+_BY_DESIGN = ("not preferred", "terms", "other language")
+"""Reasons of importers to leave out rows that nothing is wrong with."""
+_FLOOD, _FEW = 0.5, 5
+"""Share of the rows from which near-duplicates are those of a common instruction."""
 _BIG = 2_000_000
 """Bytes or rows of a source from which reading it shows progress."""
 
@@ -231,7 +235,8 @@ class _Job:
             if isinstance(found, Reject) or isinstance(raw, Reject):
                 reject = found if isinstance(found, Reject) else raw
                 assert isinstance(reject, Reject)
-                self._count("reader", "error", _READER_FIX, reject.reason, reject)
+                severity: Severity = "warning" if reject.what in _BY_DESIGN else "error"
+                self._count("reader", severity, _READER_FIX, reject.reason, reject)
                 continue
             splits.setdefault(found.example.split or "train", []).append(found)
             for check in self.checks:
@@ -276,6 +281,7 @@ class _Job:
 
     def report(self, subject: str) -> LintReport:
         """Everything that was found."""
+        self._leave_out_a_flood()
         found = [tally.finding() for tally in self.tallies.values()]
         found += chain.from_iterable(check.findings() for check in self.checks)
         return LintReport(
@@ -283,6 +289,16 @@ class _Job:
             columns=self.read.columns, findings=ranked(self.whole + found), skipped=self.skipped,
             notes=self.read.notes,
         )  # fmt: skip
+
+    def _leave_out_a_flood(self) -> None:
+        near = self.tallies.get(("near_duplicates", "near-duplicate"))
+        rows = sum(self.rows.values())
+        if near is not None and near.count > max(_FLOOD * rows, _FEW):
+            del self.tallies["near_duplicates", "near-duplicate"]
+            self.skipped["near_duplicates"] = (
+                f"{near.count:,} of {rows:,} rows resemble another, as they do where all share a "
+                "long instruction"
+            )
 
 
 def _blocks(records: Iterator[Record]) -> Iterator[list[Record]]:

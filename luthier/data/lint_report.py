@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -124,6 +125,15 @@ def print_report(report: LintReport) -> None:
         say(line, style)
 
 
+def _short(text: str, report: LintReport) -> str:
+    """A text with files by their names alone, as far as those are different."""
+    names = {source: PurePath(source).name for source in report.rows}
+    if len(set(names.values())) == len(names):
+        for source, name in names.items():
+            text = text.replace(source, name)
+    return text
+
+
 def report_lines(report: LintReport) -> Iterator[tuple[str, str]]:
     """The lines of a report, each with its style."""
     for source, count in report.rows.items():
@@ -137,7 +147,7 @@ def report_lines(report: LintReport) -> Iterator[tuple[str, str]]:
         if findings:
             yield f"\n{title}", f"bold {style}"
         for finding in findings:
-            yield from _finding_lines(finding, style)
+            yield from _finding_lines(finding, style, report)
     if report.skipped:
         yield "\nnot checked", "bold"
         for reason in dict.fromkeys(report.skipped.values()):
@@ -147,11 +157,13 @@ def report_lines(report: LintReport) -> Iterator[tuple[str, str]]:
     yield from _wrapped(_verdict(report), style=_colour(report))
 
 
-def _finding_lines(finding: LintFinding, style: str) -> Iterator[tuple[str, str]]:
-    head = f"{finding.check}: {finding.message}"
+def _finding_lines(
+    finding: LintFinding, style: str, report: LintReport
+) -> Iterator[tuple[str, str]]:
+    head = _short(f"{finding.check}: {finding.message}", report)
     yield from _wrapped(head, indent=2, style=style)
     for place in finding.places[:SHOWN]:
-        line = " ".join(f"{place.where}: {place.said}".split())
+        line = " ".join(_short(f"{place.where}: {place.said}", report).split())
         yield "    " + (line if len(line) <= WIDTH - 4 else line[: WIDTH - 7] + "..."), ""
     if finding.count > SHOWN and len(finding.places) > SHOWN:
         yield f"    and {finding.count - SHOWN:,} more", ""

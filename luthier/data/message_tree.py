@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from luthier.data.conversation import Unfit, checked
@@ -47,8 +48,16 @@ class Node:
     def refusal(self) -> str:
         """Why the message must not be used; empty: it may."""
         if self.meta.get("deleted") is True:
-            return "deleted"
-        return "refused in review" if self.meta.get("review_result") is False else ""
+            return f"deleted: message {self.id}"
+        if self.meta.get("review_result") is False:
+            return f"refused in review: message {self.id}"
+        if not self.text.strip():
+            return f"empty: message {self.id} says nothing"
+        if self.parent is None and self.role != "user":
+            return f"not a conversation: message {self.id}, the first, is from {self.role}"
+        if self.parent is not None and self.parent.role == self.role:
+            return f"not a conversation: message {self.id} from {self.role} answers one of its own"
+        return ""
 
     @property
     def usable(self) -> list[Node]:
@@ -65,7 +74,7 @@ class Node:
         return nodes[::-1]
 
     def below(self) -> Iterator[Node]:
-        """This message and all under it that may be used; the refused ones, not what is under them."""
+        """This message and all under it, but for what is under refused ones."""
         waiting = [self]
         while waiting:
             node = waiting.pop()
@@ -78,9 +87,9 @@ class Node:
         for node in self.below():
             if node.refusal:
                 hanging = _count(node) - 1
-                more = f" and {hanging} under it" if hanging else ""
+                more = f", with {hanging} under it" if hanging else ""
                 fields = {"message_tree_id": node.tree, **node.meta}
-                yield Reject(node.origin, f"{node.refusal}: message {node.id}{more}", fields)
+                yield Reject(node.origin, f"{node.refusal}{more}", fields)
 
 
 def _count(node: Node) -> int:
@@ -106,7 +115,7 @@ def tree_nodes(row: Row) -> tuple[Node, list[Reject]]:
         if not isinstance(thread, list) or not thread:
             raise Unfit(f"wrong type: 'thread' holds {kind_of(thread)}, expected messages")
         nodes = [_node(row.origin, message) for message in thread]
-        for upper, lower in zip(nodes, nodes[1:], strict=False):
+        for upper, lower in pairwise(nodes):
             lower.parent = upper
             upper.replies.append(lower)
         return nodes[0], []

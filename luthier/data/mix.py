@@ -1,8 +1,8 @@
 """Mixtures: how many training rows each source gives, and which.
 
 Rates are examples-proportional with a cap, tempered, or the recipe's own weights (T5, arXiv
-1910.10683, 3.5.2). Which rows a source gives is decided by a hash of the seed and their ids: the same
-rows in any order give the same mixture, and a larger one contains a smaller one.
+1910.10683, 3.5.2). Which rows a source gives is decided by a hash of the seed and their ids: the
+same rows in any order give the same mixture, and a larger one contains a smaller one.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ def rates(
     if config.strategy == "weights":
         lacking = [name for name in sizes if bounds[name].weight is None]
         if lacking:
+            names = ", ".join(lacking)
             raise DataError(
-                f"data.mix: strategy: weights needs a weight for every source; {', '.join(lacking)} "
-                "has none. Write it as data.sources: [{path: ..., weight: 2}]."
+                f"data.mix: strategy: weights needs a weight for every source; {names} has none. "
+                "Write it as data.sources: [{path: ..., weight: 2}]."
             )
         raw = {name: float(bounds[name].weight or 0) for name in sizes}
     else:

@@ -489,9 +489,10 @@ class Union:
         """Make two sets one."""
         self.parent[self.find(b)] = self.find(a)
 
-    def roots(self) -> Numbers:
-        """The representative of every item's set."""
-        roots = np.array(self.parent)
-        while (further := roots[roots]).tobytes() != roots.tobytes():
-            roots = further
-        return roots
+    def roots(self, items: Numbers) -> Numbers:
+        """The representatives of the sets of many items."""
+        parent = np.frombuffer(self.parent, np.int64)
+        found = parent[items]
+        while (found != (found := parent[found])).any():
+            pass
+        return found

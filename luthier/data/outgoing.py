@@ -36,7 +36,7 @@ def write_list(rows: Iterable[Row], file: IO[str], record: Record) -> Iterator[R
     """Write a JSON list, a record a line; yields the rows that the format cannot hold."""
     file.write("[")
     count = 0
-    for row, made in _made(rows, record):
+    for made in _made(rows, record):
         if isinstance(made, Reject):
             yield made
             continue
@@ -47,21 +47,19 @@ def write_list(rows: Iterable[Row], file: IO[str], record: Record) -> Iterator[R
 
 def write_lines(rows: Iterable[Row], file: IO[str], record: Record) -> Iterator[Reject]:
     """Write JSON lines; yields the rows that the format cannot hold."""
-    for _, made in _made(rows, record):
+    for made in _made(rows, record):
         if isinstance(made, Reject):
             yield made
         else:
             file.write(json_text(made) + "\n")
 
 
-def _made(
-    rows: Iterable[Row], record: Record
-) -> Iterator[tuple[Row, dict[str, Any] | Reject]]:
+def _made(rows: Iterable[Row], record: Record) -> Iterator[dict[str, Any] | Reject]:
     for row in rows:
         try:
-            yield row, record(row)
+            yield record(row)
         except Unfit as error:
-            yield row, Reject(row.origin, str(error), row.fields)
+            yield Reject(row.origin, str(error), row.fields)
 
 
 # --- what does not fit -------------------------------------------------------------------------
@@ -148,9 +146,9 @@ def weight_of(message: Message) -> float | None:
 def parts(row: Row, asked: str) -> tuple[str, str]:
     """A question as instruction and input, as the row's fields divide it, else undivided."""
     instruction, given = row.fields.get("instruction"), row.fields.get("input")
-    if isinstance(instruction, str) and isinstance(given, str):
-        if instruction.strip() and joined(instruction, given) == asked:
-            return instruction, given
+    divided = isinstance(instruction, str) and isinstance(given, str) and instruction.strip()
+    if divided and joined(instruction, given) == asked:
+        return str(instruction), str(given)
     return asked, ""
 
 

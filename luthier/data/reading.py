@@ -79,7 +79,7 @@ class Reading:
         module = FORMATS.load(name)
         opener = getattr(module, "open_file", None)
         if opener is not None and path is not None:
-            sources.require_file(path, str(source.path))
+            sources.require_readable(path, str(source.path))
             table = opener(path, str(source.path))
         else:
             wanted = self.shape.columns(source, name)
@@ -121,7 +121,7 @@ def _recognised(source: SourceConfig, path: Path | None, shape: Shape) -> str:
         return usual
     from luthier.data.recognise import recognise, require
 
-    sources.require_file(path, str(source.path))
+    sources.require_readable(path, str(source.path))
     found = recognise(path, str(source.path))
     if found.format in (usual, "columns"):
         return usual
@@ -177,19 +177,36 @@ def of_file(path: str, format: str | None = None) -> Reading:
     root = Path()
     file = sources.source_file(SourceConfig(path=path), root)
     assert file is not None, "the path of a file, not of a hub dataset"
-    sources.require_file(file, path)
-    name = format or _format_of(file, path)
+    sources.require_readable(file, path)
+    name, note = (format, "") if format else _format_of(file, path)
     if name == "columns":
-        return _of_columns(file, path, root)
-    source = SourceConfig.model_validate({"path": path, "format": name})
-    kind = {"messages": "chat", "text": "text"}.get(name, "generation")
-    return Reading(root, [source], _shape(kind, (), source, root), False, no_model)
+        found = _of_columns(file, path, root)
+    else:
+        source = SourceConfig.model_validate({"path": path, "format": name})
+        kind = {"messages": "chat", "text": "text"}.get(name, "generation")
+        found = Reading(root, [source], _shape(kind, (), source, root), False, no_model)
+    found.notes += [note] if note else []
+    return found
 
 
-def _format_of(file: Path, path: str) -> str:
-    from luthier.data.recognise import recognise
+def _format_of(file: Path, path: str) -> tuple[str, str]:
+    """The importer of a file, and how sure that is."""
+    from luthier.data.recognise import CERTAIN, recognise
 
-    return str(recognise(file, path).format or "columns")
+    try:
+        found = recognise(file, path)
+    except DataError as error:
+        try:
+            _of_columns(file, path, Path())
+        except DataError:
+            raise error from None
+        return "columns", ""
+    if found.format == "columns":
+        return "columns", ""
+    note = f"read as {found.format} ({found.confidence:.0%} sure: {found.why})"
+    if found.confidence < CERTAIN and found.runner_up:
+        note += f"; the next best is {found.runner_up}, --format says which"
+    return found.format, note
 
 
 def _of_columns(file: Path, path: str, root: Path) -> Reading:

@@ -60,11 +60,9 @@ def take(path: Path, name: str) -> Sample:
     Raises:
         DataError: it is not there, empty, not UTF-8, of another kind, or holds templates.
     """
-    sources.require_file(path, name)
-    suffix = path.suffix.lower()
-    if suffix in (".yaml", ".yml"):
-        raise _not_rows(path, name)
+    refuse_templates(path, name)
     sources.require_readable(path, name)
+    suffix = path.suffix.lower()
     if suffix == ".parquet":
         return _tabular(path, Sample(name, suffix))
     with open_text(path) as file:
@@ -74,9 +72,7 @@ def take(path: Path, name: str) -> Sample:
         split = [line.split("\t") for line in lines if line.strip()]
         cells = split[:_RECORDS] if suffix == ".tsv" else []
         return _tabular(path, Sample(name, suffix, text, cells=cells))
-    if text.lstrip()[:1] == "{" and (members := _one_object(text)) is not None:
-        if _is_templates(members):
-            raise _templates(name, "FLAN templates (pairs of an input and a target)")
+    if suffix == ".json" and (members := _one_object(text)) is not None:
         return Sample(name, suffix, text, [members], whole=True)
     return _tabular(path, Sample(name, suffix, text))
 
@@ -102,18 +98,37 @@ def _tabular(path: Path, sample: Sample) -> Sample:
     )  # fmt: skip
 
 
+def refuse_templates(path: Path, name: str) -> None:
+    """Raise a DataError where a file holds templates instead of rows; or is not there."""
+    sources.require_file(path, name)
+    suffix = path.suffix.lower()
+    if suffix in (".yaml", ".yml"):
+        raise _not_rows(path, name)
+    if suffix == ".json":
+        with open_text(path) as file:
+            members = _one_object(file.read(_HEAD))
+        if members is not None and _is_templates(members):
+            raise _templates(name, "FLAN templates (pairs of an input and a target)")
+
+
 def _one_object(text: str) -> dict[str, Any] | None:
-    """The members of the object that a file is; None where it holds one object a line.
+    """The members of the object that a file is; None where it is a list, or an object a line.
 
     The last list is read as far as the text goes.
     """
-    first = text.lstrip().partition("\n")[0]
+    text = text.lstrip()
+    if text[:1] != "{":
+        return None
+    first, _, rest = text.partition("\n")
     with contextlib.suppress(ValueError, RecursionError):
         json.loads(first)
-        # A file of a single short line is one record either way.
-        if "Instances" not in first:
+        if rest.strip():
             return None
-    return partial_object(text.lstrip())
+    members = partial_object(text)
+    # A single line, or one that is longer than the sample, is one of many unless it tells a task.
+    if not rest.strip() and "Definition" not in members and not _is_templates(members):
+        return None
+    return members
 
 
 def partial_object(text: str) -> dict[str, Any]:

@@ -138,8 +138,8 @@ def refusal(terms: Terms, use: str | None) -> str | None:
         said = f" ({terms.generator_terms})" if terms.generator_terms else ""
         return f"terms: {', '.join(parts)}: not for commercial use{said}"
     return (
-        f"terms: {', '.join(parts)}: nobody says that commercial use is allowed; if you know it is, "
-        "say so with `commercial: yes` at the source"
+        f"terms: {', '.join(parts)}: nobody says that commercial use is allowed; if you know that "
+        "it is, say so with `commercial: yes` at the source"
     )
 
 

@@ -10,6 +10,7 @@ from luthier.artifacts import Estimate
 METRIC_NAMES = {
     "auroc": "AUROC", "accuracy": "accuracy", "macro_f1": "macro F1", "mcc": "MCC", "nll": "NLL",
     "ece": "ECE", "brier": "Brier score", "rouge_l": "ROUGE-L", "bleu": "BLEU", "chrf": "chrF",
+    "token_f1": "word F1",
     "exact_match": "exact match", "average_precision": "average precision",
     "ece_noise_floor": "ECE by chance alone",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Forty kinds of defects, each planted alone into rows that are clean without it.
+"""Forty kinds of defects, and more, each planted alone into rows that are clean without it.
 
 `KINDS` has, for every kind, the files with the defect and their clean twin, what lint must call it,
 and the rows it must point at.
@@ -6,162 +6,26 @@ and the rows it must point at.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
+from lint_planting import (
+    MODEL,
+    Kind,
+    in_chat,
+    in_pair,
+    in_recipe,
+    in_rows,
+    in_table,
+    jsonl,
+    pairs,
+    recipe,
+    table,
+    turn,
+    with_row,
+)
 from lint_rows import LABELLED, PAIRS
-
-Files = dict[str, bytes]
-"""Name and content of each file."""
-MODEL = "MODEL"
-"""Stands in a recipe for the folder of a model."""
-LIMIT = 400
-"""train.max_seq_length of the recipes."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of defect."""
-
-    name: str
-    found: frozenset[tuple[str, str]]
-    """(check, what) of every finding that there must be, and no other."""
-    planted: Files
-    clean: Files
-    subject: str
-    """The file that is linted."""
-    places: tuple[str, ...] = ()
-    """Where it must point: `name:line`."""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
-# --- files -------------------------------------------------------------------------------------
-
-
-def jsonl(rows: Sequence[Any]) -> bytes:
-    """One object a line; what is bytes already stands as it is."""
-    lines = [
-        r
-        if isinstance(r, bytes)
-        else json.dumps(r, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        for r in rows
-    ]
-    return b"\n".join(lines) + b"\n"
-
-
-def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ("sentence", "label")) -> bytes:
-    """A CSV file."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return out.getvalue().encode()
-
-
-def pairs(count: int = len(PAIRS)) -> list[dict[str, Any]]:
-    """Questions and answers as rows of a JSONL file."""
-    return [{"question": q, "answer": a} for q, a in PAIRS[:count]]
-
-
-def chats() -> list[dict[str, Any]]:
-    """Conversations of two questions each."""
-    return [
-        {
-            "messages": [
-                turn("user", q1),
-                turn("assistant", a1),
-                turn("user", q2),
-                turn("assistant", a2),
-            ]
-        }
-        for (q1, a1), (q2, a2) in zip(PAIRS[::2], PAIRS[1::2], strict=True)
-    ]
-
-
-def turn(role: str, content: str) -> dict[str, str]:
-    """One message."""
-    return {"role": role, "content": content}
-
-
-def recipe(
-    sources: Sequence[Mapping[str, Any]], labels: Sequence[str] = ("True", "False"), **data: Any
-) -> bytes:
-    """A recipe of a classification task."""
-    given = {"input": "sentence", "output": "label"}
-    tree = {
-        "name": "fixture", "model": MODEL,
-        "task": {"kind": "classification", "labels": list(labels)},
-        "data": {"sources": [{**given, **s} for s in sources], "template": "promise", **data},
-        "train": {"max_seq_length": LIMIT},
-    }  # fmt: skip
-    return json.dumps(tree).encode()
-
-
-# --- kinds of defects --------------------------------------------------------------------------
-
-
-def in_pair(name: str, check: str, what: str, question: str, answer: str, **more: Any) -> Kind:
-    """A row that is wrong alone, put among clean ones."""
-    rows: list[Any] = pairs()
-    rows.insert(20, {"question": question, "answer": answer, **more})
-    return in_rows(name, check, what, rows, places=("rows.jsonl:21",))
-
-
-def in_rows(
-    name: str, check: str, what: str, rows: Sequence[Any], *, places: tuple[str, ...] = (),
-    clean: Sequence[Any] | None = None,
-) -> Kind:  # fmt: skip
-    """Rows of a JSONL file that are wrong together."""
-    twin = pairs() if clean is None else clean
-    return Kind(
-        name, frozenset({(check, what)}), {"rows.jsonl": jsonl(rows)}, {"rows.jsonl": jsonl(twin)},
-        "rows.jsonl", places,
-    )  # fmt: skip
-
-
-def in_chat(name: str, check: str, what: str, *messages: dict[str, str]) -> Kind:
-    """A conversation that is wrong alone."""
-    rows: list[Any] = chats()
-    rows.insert(5, {"messages": list(messages)})
-    return Kind(
-        name, frozenset({(check, what)}), {"chat.jsonl": jsonl(rows)}, {"chat.jsonl": jsonl(chats())},
-        "chat.jsonl", ("chat.jsonl:6",),
-    )  # fmt: skip
-
-
-def in_table(
-    name: str, check: str, what: str, rows: Sequence[Sequence[str]], *, places: tuple[str, ...] = (),
-    clean: Sequence[Sequence[str]] = LABELLED, header: Sequence[str] = ("sentence", "label"),
-) -> Kind:  # fmt: skip
-    """Labelled sentences in a CSV file."""
-    return Kind(
-        name, frozenset({(check, what)}), {"rows.csv": table(rows, header)},
-        {"rows.csv": table(clean, header)}, "rows.csv", places,
-    )  # fmt: skip
-
-
-def in_recipe(
-    name: str, check: str, what: str, planted: Sequence[Sequence[str]],
-    clean: Sequence[Sequence[str]] = LABELLED, *, places: tuple[str, ...] = (),
-    make: Callable[..., bytes] = recipe, also: Files | None = None, **options: Any,
-) -> Kind:  # fmt: skip
-    """Labelled sentences that a recipe reads."""
-    sources = options.pop("sources", [{"path": "rows.csv"}])
-    text = make(sources, **options)
-    files = {"recipe.yaml": text, **(also or {})}
-    return Kind(
-        name, frozenset({(check, what)}), {**files, "rows.csv": table(planted)},
-        {**files, "rows.csv": table(clean)}, "recipe.yaml", places,
-    )  # fmt: skip
-
-
-def with_row(row: tuple[str, str], at: int = 10) -> list[tuple[str, str]]:
-    """The labelled sentences with one more among them (line `at` + 2 of the file)."""
-    return [*LABELLED[:at], row, *LABELLED[at:]]
 
 
 def reader_kinds() -> list[Kind]:
@@ -177,19 +41,47 @@ def reader_kinds() -> list[Kind]:
     more = "Zoë will open the new façade in May.,True\nThe naïve plan of last year failed.,False\n"
     damaged, accented = damaged + more.encode(), accented + more.encode()
     return [
-        in_rows("broken JSON line", "reader", "not JSON", [*lines[:6], broken, *lines[6:]],
-                places=("rows.jsonl:7",)),
-        in_rows("JSON that is no object", "reader", "not an object", [*lines[:6], b"[1, 2]", *lines[6:]],
-                places=("rows.jsonl:7",)),
-        in_rows("repeated key", "reader", "repeated key",
-                [*lines[:6], b'{"question": "Why?", "answer": "So.", "answer": "No."}', *lines[6:]],
-                places=("rows.jsonl:7",)),
-        Kind("wrong number of fields", frozenset({("reader", "wrong number of fields")}),
-             {"rows.csv": fields}, {"rows.csv": table(LABELLED)}, "rows.csv", ("rows.csv:13",)),
-        Kind("bytes that are not UTF-8", frozenset({("reader", "not UTF-8")}),
-             {"rows.csv": damaged}, {"rows.csv": accented}, "rows.csv", ("rows.csv:13",)),
-        in_chat("no conversation", "reader", "not a conversation", turn("user", "Is anybody there?")),
-    ]  # fmt: skip
+        in_rows(
+            "broken JSON line",
+            "reader",
+            "not JSON",
+            [*lines[:6], broken, *lines[6:]],
+            places=("rows.jsonl:7",),
+        ),
+        in_rows(
+            "JSON that is no object",
+            "reader",
+            "not an object",
+            [*lines[:6], b"[1, 2]", *lines[6:]],
+            places=("rows.jsonl:7",),
+        ),
+        in_rows(
+            "repeated key",
+            "reader",
+            "repeated key",
+            [*lines[:6], b'{"question": "Why?", "answer": "So.", "answer": "No."}', *lines[6:]],
+            places=("rows.jsonl:7",),
+        ),
+        Kind(
+            "wrong number of fields",
+            frozenset({("reader", "wrong number of fields")}),
+            {"rows.csv": fields},
+            {"rows.csv": table(LABELLED)},
+            "rows.csv",
+            ("rows.csv:13",),
+        ),
+        Kind(
+            "bytes that are not UTF-8",
+            frozenset({("reader", "not UTF-8")}),
+            {"rows.csv": damaged},
+            {"rows.csv": accented},
+            "rows.csv",
+            ("rows.csv:13",),
+        ),
+        in_chat(
+            "no conversation", "reader", "not a conversation", turn("user", "Is anybody there?")
+        ),
+    ]
 
 
 def row_kinds() -> list[Kind]:
@@ -200,51 +92,152 @@ def row_kinds() -> list[Kind]:
     system = "You are a gardener who answers in one sentence and never speaks of roses."
     return [
         in_pair("empty answer", "empty", "empty", "Where do storks sleep?", " "),
-        in_pair("placeholder answer", "placeholders", "placeholder", "Where do storks sleep?", "N/A"),
+        in_pair(
+            "placeholder answer", "placeholders", "placeholder", "Where do storks sleep?", "N/A"
+        ),
         in_pair("only punctuation", "no_content", "no content", "Where do storks sleep?", "?!"),
-        in_pair("answer equal to the question", "copied_input", "copied input",
-                "Where do storks sleep?", "Where do storks sleep?"),
-        in_pair("link without its text", "missing_attachments", "nothing to look at",
-                f"Summarize this article: {article}", "It is about storks and the people below them."),
-        in_pair("picture asked for", "media_requests", "asks for media",
-                "Please draw a picture of a stork on a roof.", "A stork stands on a red roof."),
-        in_pair("merged instructions", "merged_instructions", "merged instructions",
-                "Where do storks sleep?", "In trees.\n\n##\n18. Instruction: Name a lake.\n18. Output: Garda"),
-        in_pair("truncated answer", "truncated", "truncated", "Where do storks sleep?",
-                "Most storks sleep in trees. Some stand on roofs for the night. A few spend it in the"),
-        in_pair("refusal", "refusals", "refusal", "Where do storks sleep?",
-                "I'm sorry, but I cannot answer questions about birds."),
-        in_pair("leaked prompt words", "prompt_leaks", "prompt words", "Where do storks sleep?",
-                "#Rewritten Prompt#: Where do white storks sleep in winter?"),
-        in_pair("control character", "control_characters", "control character",
-                "Where do storks sleep?", "In trees\x08, mostly."),
-        in_pair("written-out escapes", "stray_escapes", "stray escapes", "Where do storks sleep?",
-                r"In trees.\nOn roofs.\nIn reeds."),
-        in_pair("special tokens", "special_tokens", "chat markup", "Where do storks sleep?",
-                "In trees.<|im_end|>"),
-        in_pair("personal data", "pii", "personal data", "Who counts the storks?",
-                "Ask greta.lindqvist@fjordpost.no about them."),
-        in_pair("wrongly decoded text", "encoding_damage", "encoding damage", "Where do storks sleep?",
-                "Near the cafÃ©, in trees."),
-        in_pair("HTML left over", "html_leftovers", "HTML", "Where do storks sleep?",
-                "In trees &amp; on roofs."),
+        in_pair(
+            "answer equal to the question",
+            "copied_input",
+            "copied input",
+            "Where do storks sleep?",
+            "Where do storks sleep?",
+        ),
+        in_pair(
+            "link without its text",
+            "missing_attachments",
+            "nothing to look at",
+            f"Summarize this article: {article}",
+            "It is about storks and the people below them.",
+        ),
+        in_pair(
+            "picture asked for",
+            "media_requests",
+            "asks for media",
+            "Please draw a picture of a stork on a roof.",
+            "A stork stands on a red roof.",
+        ),
+        in_pair(
+            "merged instructions",
+            "merged_instructions",
+            "merged instructions",
+            "Where do storks sleep?",
+            "In trees.\n\n##\n18. Instruction: Name a lake.\n18. Output: Garda",
+        ),
+        in_pair(
+            "truncated answer",
+            "truncated",
+            "truncated",
+            "Where do storks sleep?",
+            "Most storks sleep in trees. Some stand on roofs for the night. A few spend it in the",
+        ),
+        in_pair(
+            "refusal",
+            "refusals",
+            "refusal",
+            "Where do storks sleep?",
+            "I'm sorry, but I cannot answer questions about birds.",
+        ),
+        in_pair(
+            "leaked prompt words",
+            "prompt_leaks",
+            "prompt words",
+            "Where do storks sleep?",
+            "#Rewritten Prompt#: Where do white storks sleep in winter?",
+        ),
+        in_pair(
+            "control character",
+            "control_characters",
+            "control character",
+            "Where do storks sleep?",
+            "In trees\x08, mostly.",
+        ),
+        in_pair(
+            "written-out escapes",
+            "stray_escapes",
+            "stray escapes",
+            "Where do storks sleep?",
+            r"In trees.\nOn roofs.\nIn reeds.",
+        ),
+        in_pair(
+            "special tokens",
+            "special_tokens",
+            "chat markup",
+            "Where do storks sleep?",
+            "In trees.<|im_end|>",
+        ),
+        in_pair(
+            "personal data",
+            "pii",
+            "personal data",
+            "Who counts the storks?",
+            "Ask greta.lindqvist@fjordpost.no about them.",
+        ),
+        in_pair(
+            "wrongly decoded text",
+            "encoding_damage",
+            "encoding damage",
+            "Where do storks sleep?",
+            "Near the cafÃ©, in trees.",
+        ),
+        in_pair(
+            "HTML left over",
+            "html_leftovers",
+            "HTML",
+            "Where do storks sleep?",
+            "In trees &amp; on roofs.",
+        ),
         in_pair("repetition", "repetition", "repetition", "What do storks eat?", loop),
-        in_pair("missing code", "missing_code", "no code",
-                "Write a Python function that counts storks.", "It goes through the birds and counts."),
-        in_pair("wrong arithmetic", "arithmetic", "wrong arithmetic", "What is 17 + 26?", "17 + 26 = 45"),
+        in_pair(
+            "missing code",
+            "missing_code",
+            "no code",
+            "Write a Python function that counts storks.",
+            "It goes through the birds and counts.",
+        ),
+        in_pair(
+            "wrong arithmetic", "arithmetic", "wrong arithmetic", "What is 17 + 26?", "17 + 26 = 45"
+        ),
         in_pair("exact duplicate", "exact_duplicates", "exact duplicate", *PAIRS[3]),
-        in_pair("near-duplicate", "near_duplicates", "near-duplicate", PAIRS[3][0],
-                PAIRS[3][1].replace("left behind", "left there")),
-        in_rows("contradiction in free text", "contradiction", "contradiction",
-                [{**month, "answer": "August"}, *pairs(), {**month, "answer": "May"}],
-                clean=[{**month, "answer": "August"}, *pairs()], places=(f"rows.jsonl:{len(PAIRS) + 2}",)),
-        in_table("contradiction of labels", "contradiction", "contradiction",
-                 with_row((LABELLED[2][0], "True")), places=("rows.csv:12",)),
-        in_chat("two users in a row", "alternation", "alternation", turn("user", "Where do storks sleep?"),
-                turn("user", "And geese?"), turn("assistant", "Storks in trees, geese on water.")),
-        in_chat("system message in the answer", "prompt_leaks", "prompt words", turn("system", system),
-                turn("user", "What do you do?"), turn("assistant", f"{system} I plant tulips.")),
-    ]  # fmt: skip
+        in_pair(
+            "near-duplicate",
+            "near_duplicates",
+            "near-duplicate",
+            PAIRS[3][0],
+            PAIRS[3][1].replace("left behind", "left there"),
+        ),
+        in_rows(
+            "contradiction in free text",
+            "contradiction",
+            "contradiction",
+            [{**month, "answer": "August"}, *pairs(), {**month, "answer": "May"}],
+            clean=[{**month, "answer": "August"}, *pairs()],
+            places=(f"rows.jsonl:{len(PAIRS) + 2}",),
+        ),
+        in_table(
+            "contradiction of labels",
+            "contradiction",
+            "contradiction",
+            with_row((LABELLED[2][0], "True")),
+            places=("rows.csv:12",),
+        ),
+        in_chat(
+            "two users in a row",
+            "alternation",
+            "alternation",
+            turn("user", "Where do storks sleep?"),
+            turn("user", "And geese?"),
+            turn("assistant", "Storks in trees, geese on water."),
+        ),
+        in_chat(
+            "system message in the answer",
+            "prompt_leaks",
+            "prompt words",
+            turn("system", system),
+            turn("user", "What do you do?"),
+            turn("assistant", f"{system} I plant tulips."),
+        ),
+    ]
 
 
 def whole_kinds() -> list[Kind]:
@@ -262,45 +255,107 @@ def whole_kinds() -> list[Kind]:
     twice = [{**r, "id": "q3"} if i == 9 else r for i, r in enumerate(numbered)]
     sourced = [{**r, "origin": ""} for r in rows]
     ranked = [{**r, "rank": i % 5} for i, r in enumerate(rows)]
-    french = {"question": "Pourquoi les cigognes ne sont-elles pas sur le toit quand il fait froid dans la ville ?",
-              "answer": "Elles vont vers le sud."}  # fmt: skip
+    french = {
+        "question": "Pourquoi les cigognes ne sont-elles pas sur le toit quand il fait froid ?",
+        "answer": "Elles vont vers le sud.",
+    }
     long = {"question": "Tell me all about the harbour.", "answer": " ".join(a for _, a in PAIRS)}
     asked, options = options_rows(first=True), options_rows(first=False)
     return [
-        in_table("constant labels", "constant_labels", "constant label",
-                 [(s, "True") for s, _ in LABELLED]),
+        in_table(
+            "constant labels",
+            "constant_labels",
+            "constant label",
+            [(s, "True") for s, _ in LABELLED],
+        ),
         in_table("label imbalance", "label_imbalance", "label imbalance", rare),
-        in_table("case variants of a label", "label_case_variants", "label variants",
-                 with_row(("The mayor will repaint all nine gates.", "true")), places=("rows.csv:12",)),
-        in_table("label with white space", "label_case_variants", "label variants",
-                 with_row(("The mayor will repaint all nine gates.", "True ")), places=("rows.csv:12",)),
-        in_table("label with a typo", "label_typos", "label typo",
-                 with_row(("The mayor will repaint all nine gates.", "Ture")), places=("rows.csv:12",)),
+        in_table(
+            "case variants of a label",
+            "label_case_variants",
+            "label variants",
+            with_row(("The mayor will repaint all nine gates.", "true")),
+            places=("rows.csv:12",),
+        ),
+        in_table(
+            "label with white space",
+            "label_case_variants",
+            "label variants",
+            with_row(("The mayor will repaint all nine gates.", "True ")),
+            places=("rows.csv:12",),
+        ),
+        in_table(
+            "label with a typo",
+            "label_typos",
+            "label typo",
+            with_row(("The mayor will repaint all nine gates.", "Ture")),
+            places=("rows.csv:12",),
+        ),
         in_table("sorted by label", "label_leakage_position", "label leakage", ordered),
         in_table("label in the input", "label_leakage_input", "label leakage", named),
-        in_table("label told by the full stop", "label_leakage_format", "label leakage", formal,
-                 clean=again),
-        in_table("label told by the template", "label_leakage_template", "label leakage",
-                 [(s, label, "short" if label == "True" else "long") for s, label in again],
-                 clean=[(s, label, ("short", "long")[i // 3 % 2]) for i, (s, label) in enumerate(again)],
-                 header=("sentence", "label", "template")),
+        in_table(
+            "label told by the full stop",
+            "label_leakage_format",
+            "label leakage",
+            formal,
+            clean=again,
+        ),
+        in_table(
+            "label told by the template",
+            "label_leakage_template",
+            "label leakage",
+            [(s, label, "short" if label == "True" else "long") for s, label in again],
+            clean=[(s, label, ("short", "long")[i // 3 % 2]) for i, (s, label) in enumerate(again)],
+            header=("sentence", "label", "template"),
+        ),
         told_by_the_source(again),
-        in_rows("answer always the first option", "option_position", "label leakage", asked, clean=options),
+        in_rows(
+            "answer always the first option",
+            "option_position",
+            "label leakage",
+            asked,
+            clean=options,
+        ),
         in_rows("shifted answers", "misaligned_answers", "shifted answers", shifted),
         in_rows("one answer for many questions", "repeated_answers", "repeated answer", many),
-        in_rows("repeated id", "duplicate_ids", "repeated id", twice, clean=numbered,
-                places=("rows.jsonl:10",)),
-        in_rows("empty column", "empty_columns", "empty column", sourced,
-                clean=[{**r, "origin": "me"} for r in rows]),
-        in_rows("mixed types", "mixed_types", "mixed types",
-                [{**r, "rank": str(r["rank"])} if i == 7 else r for i, r in enumerate(ranked)],
-                clean=ranked, places=("rows.jsonl:8",)),
-        in_rows("another language", "other_languages", "other language", [*rows[:9], french, *rows[9:]],
-                places=("rows.jsonl:10",)),
-        in_rows("very long answer", "length_outliers", "very long answer", [*rows[:9], long, *rows[9:]],
-                places=("rows.jsonl:10",)),
+        in_rows(
+            "repeated id",
+            "duplicate_ids",
+            "repeated id",
+            twice,
+            clean=numbered,
+            places=("rows.jsonl:10",),
+        ),
+        in_rows(
+            "empty column",
+            "empty_columns",
+            "empty column",
+            sourced,
+            clean=[{**r, "origin": "me"} for r in rows],
+        ),
+        in_rows(
+            "mixed types",
+            "mixed_types",
+            "mixed types",
+            [{**r, "rank": str(r["rank"])} if i == 7 else r for i, r in enumerate(ranked)],
+            clean=ranked,
+            places=("rows.jsonl:8",),
+        ),
+        in_rows(
+            "another language",
+            "other_languages",
+            "other language",
+            [*rows[:9], french, *rows[9:]],
+            places=("rows.jsonl:10",),
+        ),
+        in_rows(
+            "very long answer",
+            "length_outliers",
+            "very long answer",
+            [*rows[:9], long, *rows[9:]],
+            places=("rows.jsonl:10",),
+        ),
         markers(),
-    ]  # fmt: skip
+    ]
 
 
 def told_by_the_source(rows: Sequence[tuple[str, str]]) -> Kind:
@@ -309,10 +364,12 @@ def told_by_the_source(rows: Sequence[tuple[str, str]]) -> Kind:
     others = [pair for pair in rows if pair[1] == "False"]
     text = recipe([{"path": "a.csv"}, {"path": "b.csv"}])
     return Kind(
-        "label told by the source", frozenset({("label_leakage_source", "label leakage")}),
+        "label told by the source",
+        frozenset({("label_leakage_source", "label leakage")}),
         {"recipe.yaml": text, "a.csv": table(promises), "b.csv": table(others)},
-        {"recipe.yaml": text, "a.csv": table(rows[:50]), "b.csv": table(rows[50:])}, "recipe.yaml",
-    )  # fmt: skip
+        {"recipe.yaml": text, "a.csv": table(rows[:50]), "b.csv": table(rows[50:])},
+        "recipe.yaml",
+    )
 
 
 def options_rows(*, first: bool) -> list[dict[str, str]]:
@@ -331,51 +388,89 @@ def markers() -> Kind:
     clean: list[dict[str, Any]] = [{"instruction": q, "input": "", "output": a} for q, a in PAIRS]
     planted = [dict(r) for r in clean]
     planted[4]["input"], planted[8]["input"] = "<noinput>", "No input"
-    return in_rows("empty-input markers", "empty_input_markers", "empty-input marker", planted,
-                   clean=clean, places=("rows.jsonl:5", "rows.jsonl:9"))  # fmt: skip
+    return in_rows(
+        "empty-input markers",
+        "empty_input_markers",
+        "empty-input marker",
+        planted,
+        clean=clean,
+        places=("rows.jsonl:5", "rows.jsonl:9"),
+    )
 
 
 def recipe_kinds() -> list[Kind]:
     """What only a recipe can tell: label sets, splits, templates, tokens."""
-    fresh = [("Somebody painted the old lighthouse green last week.", "False"),
-             ("We will buy a second fire engine for the eastern villages.", "True")]  # fmt: skip
+    fresh = [
+        ("Somebody painted the old lighthouse green last week.", "False"),
+        ("We will buy a second fire engine for the eastern villages.", "True"),
+    ]
     copied = [*fresh, LABELLED[5]]
     similar = [*fresh, (LABELLED[5][0].rstrip(".") + " today.", LABELLED[5][1])]
     split = [{"path": "rows.csv"}, {"path": "test.csv", "split": "test"}]
     long = " ".join(s for s, _ in LABELLED[:16])
     return [
-        in_recipe("label outside the set", "labels", "label outside the set",
-                  with_row(("The mayor will repaint all nine gates.", "Maybe")), places=("rows.csv:12",)),
-        in_recipe("unused label", "unused_labels", "unused label",
-                  [(s, "False" if label == "Vague" else label) for s, label in three_labels()],
-                  three_labels(), labels=["True", "False", "Vague"]),
-        Kind("row in train and test", frozenset({("train_test_overlap", "same row")}),
-             {"recipe.yaml": recipe(split), "rows.csv": table(LABELLED), "test.csv": table(copied)},
-             {"recipe.yaml": recipe(split), "rows.csv": table(LABELLED), "test.csv": table(fresh)},
-             "recipe.yaml", ("rows.csv:7",)),
-        Kind("nearly the same row in train and test",
-             frozenset({("train_test_overlap", "near-duplicate")}),
-             {"recipe.yaml": recipe(split), "rows.csv": table(LABELLED), "test.csv": table(similar)},
-             {"recipe.yaml": recipe(split), "rows.csv": table(LABELLED), "test.csv": table(fresh)},
-             "recipe.yaml", ("rows.csv:7",)),
-        in_recipe("test row in the data", "decontamination", "test data",
-                  with_row(fresh[0]), also={"test.csv": table(fresh)}, places=("rows.csv:12",),
-                  filters=[{"use": "decontamination", "against": ["test.csv"]}]),
+        in_recipe(
+            "label outside the set",
+            "labels",
+            "label outside the set",
+            with_row(("The mayor will repaint all nine gates.", "Maybe")),
+            places=("rows.csv:12",),
+        ),
+        in_recipe(
+            "unused label",
+            "unused_labels",
+            "unused label",
+            [(s, "False" if label == "Vague" else label) for s, label in three_labels()],
+            three_labels(),
+            labels=["True", "False", "Vague"],
+        ),
+        Kind(
+            "row in train and test",
+            frozenset({("train_test_overlap", "same row")}),
+            {"recipe.yaml": recipe(split), "rows.csv": table(LABELLED), "test.csv": table(copied)},
+            {"recipe.yaml": recipe(split), "rows.csv": table(LABELLED), "test.csv": table(fresh)},
+            "recipe.yaml",
+            ("rows.csv:7",),
+        ),
+        Kind(
+            "nearly the same row in train and test",
+            frozenset({("train_test_overlap", "near-duplicate")}),
+            {"recipe.yaml": recipe(split), "rows.csv": table(LABELLED), "test.csv": table(similar)},
+            {"recipe.yaml": recipe(split), "rows.csv": table(LABELLED), "test.csv": table(fresh)},
+            "recipe.yaml",
+            ("rows.csv:7",),
+        ),
+        in_recipe(
+            "test row in the data",
+            "decontamination",
+            "test data",
+            with_row(fresh[0]),
+            also={"test.csv": table(fresh)},
+            places=("rows.csv:12",),
+            filters=[{"use": "decontamination", "against": ["test.csv"]}],
+        ),
         long_answer(),
-        in_recipe("semantic duplicate", "semantic_duplicates", "semantic duplicate",
-                  with_row(("The council will, in June, repair the roof of this swimming hall.", "True")),
-                  filters=[{"use": "semantic_duplicates", "similarity": 0.9}], places=("rows.csv:12",)),
+        in_recipe(
+            "semantic duplicate",
+            "semantic_duplicates",
+            "semantic duplicate",
+            with_row(("The council will, in June, repair the roof of this swimming hall.", "True")),
+            filters=[{"use": "semantic_duplicates", "similarity": 0.9}],
+            places=("rows.csv:12",),
+        ),
         long_question(long),
-    ]  # fmt: skip
+    ]
 
 
 def long_answer() -> Kind:
     """An answer that does not end within the row, in a task of free text."""
     tree = {
-        "name": "fixture", "model": MODEL, "task": {"kind": "generation"},
+        "name": "fixture",
+        "model": MODEL,
+        "task": {"kind": "generation"},
         "data": {"sources": [{"path": "rows.jsonl", "input": "question", "output": "answer"}]},
         "train": {"max_seq_length": 150},
-    }  # fmt: skip
+    }
     clean = pairs()
     answer = " ".join(a for _, a in PAIRS[:4])
     planted = [
@@ -385,10 +480,13 @@ def long_answer() -> Kind:
     ]
     files = {"recipe.yaml": json.dumps(tree).encode()}
     return Kind(
-        "row longer than training takes", frozenset({("longer_than_model", "longer than max_seq_length")}),
-        {**files, "rows.jsonl": jsonl(planted)}, {**files, "rows.jsonl": jsonl(clean)}, "recipe.yaml",
+        "row longer than training takes",
+        frozenset({("longer_than_model", "longer than max_seq_length")}),
+        {**files, "rows.jsonl": jsonl(planted)},
+        {**files, "rows.jsonl": jsonl(clean)},
+        "recipe.yaml",
         ("rows.jsonl:10",),
-    )  # fmt: skip
+    )
 
 
 def three_labels() -> list[tuple[str, str]]:
@@ -398,8 +496,13 @@ def three_labels() -> list[tuple[str, str]]:
 
 def long_question(long: str) -> Kind:
     """A question that leaves no room for its answer."""
-    return in_recipe("nothing trained", "zero_trained_tokens", "nothing trained, by length",
-                     with_row((long, "True")), places=("rows.csv:12",))  # fmt: skip
+    return in_recipe(
+        "nothing trained",
+        "zero_trained_tokens",
+        "nothing trained, by length",
+        with_row((long, "True")),
+        places=("rows.csv:12",),
+    )
 
 
 KINDS = [*reader_kinds(), *row_kinds(), *whole_kinds(), *recipe_kinds()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,7 +121,7 @@ def test_sorry_is_not_always_a_refusal() -> None:
     ("answer", "why"),
     [
         (f"{LONG}because the", "it ends in 'the'"),
-        (f"{LONG}for fish,", "it ends in a comma"),
+        (f"{LONG}for fish, eels,", "it ends in a comma"),
         ("Here you are:\n```python\nprint(1)\n", "a block of code is not closed"),
         ('[{"name": "oak", "height": 20}, {"name": "el', "brackets are not closed"),
         ('{"name": "oak",', "brackets are not closed"),
@@ -151,6 +152,8 @@ def test_endings_without_a_full_stop_pass() -> None:
         row("List three trees.", "Oak. Tall ones.\n- Elm\n- Ash"),
         row("A title for my book on boats?", "What the Tide Brings In"),
         row("Which word is it?", "the"),
+        row("Write to her.", f"{LONG}again.\nLooking forward to seeing you,"),
+        row("Write a poem.", f"{LONG}again.\nThe gulls went in,"),
         row("Continue the story.", f"{LONG}and then the"),
         row("Is it so?", "because of the", labels=["because of the", "no"]),
         row("Give JSON.", '{"a": [1, 2, {"b": null}]}'),
@@ -284,3 +287,12 @@ def test_impossible_options(name: str, options: dict[str, Any]) -> None:
     [(option, _)] = options.items()
     with pytest.raises(DataError, match=f"filter '{name}': {option} is .*expected"):
         FILTERS.build(name, **options)
+
+
+def test_a_turn_that_calls_a_tool_is_not_empty() -> None:
+    called = row("What is the weather?", turns=[("user", "Weather?"), ("assistant", "")])
+    assert said("empty", [called]) == ["empty: no answer"]
+    calls = '[{"name": "weather", "arguments": {}}]'
+    user, answer = called.example.messages
+    called.example = called.example.but(messages=(user, replace(answer, tool_calls=calls)))
+    passes("empty", called)

@@ -29,17 +29,24 @@ from luthier.names import FILTERS
         ("nl", "De ooievaars die op het dak van ons huis wonen gaan in de herfst naar het zuiden."),
         ("sv", "Storkarna som bor på taket är inte kvar när hösten kommer, men jag ser dem i maj."),
         ("pl", "Bociany, które są na dachu, nie zostają tu jesienią, ale jest tak od lat i już."),
-        ("fi", "Haikarat eivät ole täällä talvella, mutta ne ovat katolla kun kesä on ja se on hyvä."),
+        (
+            "fi",
+            "Haikarat eivät ole täällä talvella, mutta ne ovat katolla kun kesä on ja se on hyvä.",
+        ),
         ("tr", "Bu leylekler için çok uzun bir yol var ve ne kadar soğuk olsa da daha geç gider."),
         ("ru", "Аисты на нашей крыше улетают осенью на юг."),
         ("uk", "Лелеки на нашому даху відлітають восени, і їх не видно."),
-        ("el", "Οι πελαργοί φεύγουν το φθινόπωρο."), ("ar", "تطير اللقالق جنوبا في الخريف"),
+        ("el", "Οι πελαργοί φεύγουν το φθινόπωρο."),
+        ("ar", "تطير اللقالق جنوبا في الخريف"),
         ("fa", "لک‌لک‌ها پاییز به جنوب پرواز می‌کنند و چند ماه دیگر برمی‌گردند"),
-        ("he", "החסידות עפות דרומה בסתיו"), ("hi", "सारस पतझड़ में दक्षिण की ओर उड़ते हैं"),
-        ("zh", "鹳鸟秋天飞往南方过冬"), ("ja", "コウノトリは秋に南へ飛んで行きます"), ("ko", "황새는 가을에 남쪽으로 날아간다"),
+        ("he", "החסידות עפות דרומה בסתיו"),
+        ("hi", "सारस पतझड़ में दक्षिण की ओर उड़ते हैं"),
+        ("zh", "鹳鸟秋天飞往南方过冬"),
+        ("ja", "コウノトリは秋に南へ飛んで行きます"),
+        ("ko", "황새는 가을에 남쪽으로 날아간다"),
         ("th", "นกกระสาบินไปทางใต้ในฤดูใบไม้ร่วง"),
     ],
-)  # fmt: skip
+)
 def test_languages(code: str, text: str) -> None:
     assert language_of(text) == code
     assert code in KNOWN
@@ -47,9 +54,17 @@ def test_languages(code: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Berlin", "Greta Lindqvist, Oslo, 1931", "x = 3 * y + 2; return x", "la la la", "12 34 56",
-     "Manchester United Real Madrid Bayern München Juventus Torino", "ok 好"],
-)  # fmt: skip
+    [
+        "",
+        "Berlin",
+        "Greta Lindqvist, Oslo, 1931",
+        "x = 3 * y + 2; return x",
+        "la la la",
+        "12 34 56",
+        "Manchester United Real Madrid Bayern München Juventus Torino",
+        "ok 好",
+    ],
+)
 def test_what_cannot_be_told_is_left_open(text: str) -> None:
     assert language_of(text) is None
 
@@ -110,8 +125,10 @@ def test_semantic_duplicates_by_a_model() -> None:
         row("It rains.", line=4),
     ]
     assert said("semantic_duplicates", rows, embed=embed) == [
-        None, "semantic duplicate: 1.00 similar to rows.jsonl:2", None,
-    ]  # fmt: skip
+        None,
+        "semantic duplicate: 1.00 similar to rows.jsonl:2",
+        None,
+    ]
 
 
 def test_rows_that_are_prepared_together_are_judged_the_same() -> None:
@@ -150,9 +167,12 @@ def test_file(tmp_path: Path) -> Path:
     rows = [
         {"question": "How do storks get to Africa in the autumn of each year?", "answer": PASSAGE},
         {"question": "Where do geese sleep?", "answer": "On water."},
-        {"question": "Give three reasons why a small town should keep its old railway station open "
-         "for the people of the villages around it.", "answer": "Work, school and the market."},
-    ]  # fmt: skip
+        {
+            "question": "Give three reasons why a small town should keep its old railway station "
+            "open for the people of the villages around it.",
+            "answer": "Work, school and the market.",
+        },
+    ]
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return path
 
@@ -161,20 +181,25 @@ def test_decontamination_names_the_test_row(test_file: Path) -> None:
     rows = [
         row("Tell me about birds.", f"Well: {PASSAGE.upper()} That is all."),
         row("where do GEESE sleep", "Nobody knows."),
-        row("Give three reasons why a small town should keep its old railway station open for the "
-            "people in villages around it."),
+        row(
+            "Give three reasons why a small town should keep its old railway station open for the "
+            "people in villages around it."
+        ),
         row("Where do geese sleep in winter?", "On water."),
         row("What does a stork eat?", "Frogs, and what it finds in wet meadows."),
-    ]  # fmt: skip
+    ]
     reasons = said("decontamination", rows, against=str(test_file))
     assert reasons == [
-        f"test data: 13 words of the answer are in {test_file}:1 ('storks leave in august fly by day "
+        f"test data: 13 words of the answer are in {test_file}:1 ('storks leave in august "
+        f"fly by day "
         "rest in trees...')",
         f"test data: the question is that of {test_file}:2",
-        f"test data: 13 words of the question are in {test_file}:3 ('give three reasons why a small "
+        f"test data: 13 words of the question are in {test_file}:3 ('give three reasons why "
+        f"a small "
         "town should keep...')",
-        None, None,
-    ]  # fmt: skip
+        None,
+        None,
+    ]
 
 
 def test_decontamination_finds_near_matches(test_file: Path) -> None:

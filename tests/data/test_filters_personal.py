@@ -1,4 +1,4 @@
-"""Personal data: what a checksum or a valid range confirms is found, what only looks like it passes."""
+"""Personal data: what a checksum or a valid range confirms is found, look-alikes pass."""
 
 from __future__ import annotations
 

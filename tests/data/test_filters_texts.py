@@ -12,15 +12,20 @@ from luthier.names import FILTERS
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("a\x07b", "U+0007 (bell)"), ("a\x1b[31mb", "U+001B (escape)"), ("a\x0cb", "U+000C (form feed)"),
-        ("zero\u200bwidth", "U+200B (zero width space)"), ("a\u202eb", "U+202E (right-to-left override)"),
-        ("icon \ue0b0", "U+E0B0 (private use)"), ("mark\ufeff", "U+FEFF (zero width no-break space)"),
+        ("a\x07b", "U+0007 (bell)"),
+        ("a\x1b[31mb", "U+001B (escape)"),
+        ("a\x0cb", "U+000C (form feed)"),
+        ("zero\u200bwidth", "U+200B (zero width space)"),
+        ("a\u202eb", "U+202E (right-to-left override)"),
+        ("icon \ue0b0", "U+E0B0 (private use)"),
+        ("mark\ufeff", "U+FEFF (zero width no-break space)"),
     ],
-)  # fmt: skip
+)
 def test_control_characters(text: str, name: str) -> None:
     assert said("control_characters", [row(text), row("Fine?", text)]) == [
-        f"control character: {name} in the input", f"control character: {name} in the answer",
-    ]  # fmt: skip
+        f"control character: {name} in the input",
+        f"control character: {name} in the answer",
+    ]
 
 
 def test_signs_that_belong_to_a_language_pass() -> None:
@@ -55,9 +60,17 @@ def test_stray_escapes() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["the cafÃ© is open", "donâ€™t go", "price: Â£20", "smile ðŸ˜€", "Ð¿Ñ€Ð¸Ð²ÐµÑ‚", "lost \ufffd sign",
-     "I don?t know, it?s late", "ï»¿first column"],
-)  # fmt: skip
+    [
+        "the cafÃ© is open",
+        "donâ€™t go",
+        "price: Â£20",
+        "smile ðŸ˜€",
+        "Ð¿Ñ€Ð¸Ð²ÐµÑ‚",
+        "lost \ufffd sign",
+        "I don?t know, it?s late",
+        "ï»¿first column",
+    ],
+)
 def test_encoding_damage(text: str) -> None:
     [reason] = said("encoding_damage", [row("What do you see?", text)])
     assert reason is not None and reason.startswith("encoding damage: ")
@@ -77,12 +90,15 @@ def test_accents_and_capitals_are_no_damage() -> None:
 
 def test_html_leftovers() -> None:
     rows = [
-        row("Who wrote it?", "Ann &amp; Bob"), row("Who?", "<p>Ann</p>"),
+        row("Who wrote it?", "Ann &amp; Bob"),
+        row("Who?", "<p>Ann</p>"),
         row("Name two.", "Ann<br>Bob<br/>"),
-    ]  # fmt: skip
+    ]
     assert said("html_leftovers", rows) == [
-        "HTML: '&amp;' in the answer", "HTML: '<p>' in the answer", "HTML: '<br>' in the answer",
-    ]  # fmt: skip
+        "HTML: '&amp;' in the answer",
+        "HTML: '<p>' in the answer",
+        "HTML: '<br>' in the answer",
+    ]
     passes(
         "html_leftovers",
         row("How do I write a paragraph in HTML?", "<p>Like this.</p>"),
@@ -145,10 +161,16 @@ def test_prompt_leaks() -> None:
         row("Greet {name} on the first day.", "Hello!"),
         row("Who are you?", "I am {{ bot_name }}."),
         row("Why do geese fly south?", "For food.\n\nHuman: And storks?\nAssistant: Too."),
-        row("", "", turns=[("system", "You are a gardener who never speaks of roses at all."),
-                           ("user", "Hello"), ("assistant", "You are a gardener who never speaks of "
-                            "roses at all. Hello.")]),
-    ]  # fmt: skip
+        row(
+            "",
+            "",
+            turns=[
+                ("system", "You are a gardener who never speaks of roses at all."),
+                ("user", "Hello"),
+                ("assistant", "You are a gardener who never speaks of roses at all. Hello."),
+            ],
+        ),
+    ]
     assert said("prompt_leaks", rows) == [
         "prompt words: '#Rewritten Prompt#' in the answer",
         "prompt words: '### Instruction:' in the input",
@@ -156,7 +178,8 @@ def test_prompt_leaks() -> None:
         "prompt words: '{name}' in the input",
         "prompt words: '{{ bot_name }}' in the answer",
         "role name: 'Human:' in the answer",
-        "prompt words: the answer repeats the system message 'You are a gardener who never speaks o...'",
+        "prompt words: the answer repeats the system message 'You are a gardener who never "
+        "speaks o...'",
     ]
     assert said("prompt_leaks", [row("a", "MY HEADING: b")], words=["my heading"]) == [
         "prompt words: 'MY HEADING' in the answer"
@@ -180,17 +203,23 @@ def test_prompts_that_are_the_topic_pass() -> None:
 def test_alternation() -> None:
     user, bot = ("user", "Hello"), ("assistant", "Hi")
     rows = [
-        row("", turns=[user, user, bot]), row("", turns=[user, bot, bot]),
-        row("", turns=[("system", "s"), bot, user, bot]), row("", turns=[("system", "s"), user, bot]),
-        row("", turns=[user, bot, ("user", "Bye"), bot]), row("a", "b"),
+        row("", turns=[user, user, bot]),
+        row("", turns=[user, bot, bot]),
+        row("", turns=[("system", "s"), bot, user, bot]),
+        row("", turns=[("system", "s"), user, bot]),
+        row("", turns=[user, bot, ("user", "Bye"), bot]),
+        row("a", "b"),
         row("", turns=[user, bot, ("tool", "1"), ("tool", "2"), bot]),
-    ]  # fmt: skip
+    ]
     assert said("alternation", rows) == [
         "alternation: messages 1 and 2 are both from user",
         "alternation: messages 2 and 3 are both from assistant",
         "alternation: message 2, the first, is from the assistant",
-        None, None, None, None,
-    ]  # fmt: skip
+        None,
+        None,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -221,22 +250,26 @@ def test_attachments_that_are_there_or_only_mentioned_pass() -> None:
         row("Is http://shop.example a valid URL? Explain."),
         row("Write Python code that reads https://a.example/data.csv."),
         row("Write an email that mentions the attached document."),
-        row("What does \"see attached\" mean in an e-mail?"),
+        row('What does "see attached" mean in an e-mail?'),
         row("Summarize the page https://a.example.", "I cannot open links, but you can paste it."),
         row("Based on this chart:\nyear | sales\n2001 | 5\n2002 | 9\nwhich year was best?"),
         row("Describe this picture: a boy with a red kite on a hill"),
-        row("Say what it shows.\nthe attached photo", instruction="Say what it shows.",
-            input="the attached photo of a boy"),
+        row(
+            "Say what it shows.\nthe attached photo",
+            instruction="Say what it shows.",
+            input="the attached photo of a boy",
+        ),
         row("Should I attach files to mails?"),
         row("Is the attached photo mentioned?", "True", labels=["True", "False"]),
-    )  # fmt: skip
+    )
 
 
 def test_media_requests() -> None:
     rows = [
-        row("Generate an image of a fox in the snow."), row("Please draw a fox."),
+        row("Generate an image of a fox in the snow."),
+        row("Please draw a fox."),
         row("Can you create a short video about bees?"),
-    ]  # fmt: skip
+    ]
     assert said("media_requests", rows) == [
         "asks for media: 'Generate an image' in the input",
         "asks for media: 'Please draw a fox' in the input",

@@ -23,16 +23,37 @@ LONG = [f"a sentence of some words, number {i}" for i in range(30)]
     ("columns", "expected"),
     [
         ({"text": LONG, "label": ["NUM", "LOC"]}, ("text", "label", ("LOC", "NUM"))),
-        ({"sentence": LONG, "label": ["True", "False"], "year": ["1964"]}, ("sentence", "label", ("False", "True"))),
+        (
+            {"sentence": LONG, "label": ["True", "False"], "year": ["1964"]},
+            ("sentence", "label", ("False", "True")),
+        ),
         ({"Question": LONG, "Answer": LONG}, ("Question", "Answer", ())),
         ({"review": LONG, "stars": [1, 2, 3]}, ("review", "stars", ("1", "2", "3"))),
         ({"body": LONG, "ok": [True, False]}, ("body", "ok", ("false", "true"))),
         ({"text": LONG}, ("text", None, ())),
-        ({"id": list(range(30)), "note": LONG, "intent": ["a", "b"]}, ("note", "intent", ("a", "b"))),
-        ({"input": LONG, "output": ["Paris", "Rome", *map(str, range(28))]}, ("input", "output", ())),
+        (
+            {"id": list(range(30)), "note": LONG, "intent": ["a", "b"]},
+            ("note", "intent", ("a", "b")),
+        ),
+        (
+            {"input": LONG, "output": ["Paris", "Rome", *map(str, range(28))]},
+            ("input", "output", ()),
+        ),
         ({"n": [1, 2]}, (None, "n", ("1", "2"))),
+        ({"past": LONG, "future": LONG[::-1]}, ("past", "future", ())),
+        ({"note": LONG, "source": ["a", "b"], "lang": ["en", "de"]}, ("note", None, ())),
+        ({"note": LONG, "made": ["here"]}, ("note", None, ())),
+        (
+            {
+                "url": [f"https://a.example/{i}/a/very/long/path" for i in range(30)],
+                "vow": LONG,
+                "party": ["one that has a very long name of many words that never changes"],
+                "kept": ["yes", "no"],
+            },
+            ("vow", "kept", ("no", "yes")),
+        ),
     ],
-)  # fmt: skip
+)
 def test_columns(columns: dict[str, Any], expected: tuple[Any, ...]) -> None:
     found = guess(rows(**columns))
     assert (found.input, found.output, found.labels) == expected

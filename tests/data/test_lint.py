@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lint_fixture import KINDS, MODEL, Files, Kind, jsonl, pairs, recipe, table
+from lint_fixture import KINDS
+from lint_planting import MODEL, Files, Kind, jsonl, pairs, recipe, table
 from lint_rows import LABELLED, PAIRS
 
 from luthier.data.lint import lint
@@ -18,7 +19,9 @@ def laid_out(folder: Path, files: Files, model: Path) -> None:
         (folder / name).write_bytes(content.replace(MODEL.encode(), str(model).encode()))
 
 
-def linted(kind: Kind, files: Files, folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> LintReport:  # fmt: skip
+def linted(
+    kind: Kind, files: Files, folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> LintReport:
     laid_out(folder, files, model)
     monkeypatch.chdir(folder)
     return lint(kind.subject, runs=folder / "runs", **kind.arguments)
@@ -164,11 +167,11 @@ def test_a_file_that_cannot_be_read_on_is_reported_with_what_was_read(tmp_path: 
 def test_files_without_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("sentence,label\n")
-    with pytest.raises(DataError, match="no column holds texts"):
+    with pytest.raises(DataError, match="there are no rows in it"):
         lint(path)
     with pytest.raises(DataError, match="no such file"):
         lint(tmp_path / "none.csv")
-    with pytest.raises(LuthierError, match="unknown format 'colums'. Did you mean 'columns'"):
+    with pytest.raises(LuthierError, match=r"unknown format 'colums'. Did you mean 'columns'"):
         path.write_bytes(table(LABELLED))
         lint(path, format="colums")
 
@@ -194,3 +197,17 @@ def test_options_of_a_recipe_are_used(tmp_path: Path) -> None:
         tmp_path / "recipe.yaml", overrides=["data.filters=[{use: length, max_words: 99}]"]
     )
     assert again.findings == []
+
+
+def test_a_common_instruction_makes_no_near_duplicates(tmp_path: Path) -> None:
+    ask = " ".join(question for question, _ in PAIRS[:8])
+    rows = [
+        {"question": f"{ask} {i} {PAIRS[i % 48][0]}", "answer": f"Word{i}."} for i in range(150)
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(jsonl(rows))
+    report = lint(path)
+    assert report.findings == []
+    assert report.skipped["near_duplicates"].endswith(
+        "as they do where all share a long instruction"
+    )

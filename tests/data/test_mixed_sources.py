@@ -17,9 +17,10 @@ from luthier.example import SPLITS, Example
 from luthier.run import Run
 
 MakeRun = Callable[..., Run]
-WORDS = (
-    "red green blue wall street house road river hill field town city lake tree bird"
-).split()
+WORDS = [
+    "red", "green", "blue", "wall", "street", "house", "road", "river", "hill", "field", "town",
+    "city", "lake", "tree", "bird",
+]  # fmt: skip
 
 
 def said(i: int) -> str:
@@ -175,7 +176,10 @@ def test_an_instruction_file_is_recognised_and_said(
 ) -> None:
     rows = [{"instruction": f"Say {said(i)}", "input": "", "output": said(i)} for i in range(30)]
     (tmp_path / "a.json").write_text(json.dumps(rows), encoding="utf-8")
-    run = make_run(task={"kind": "chat", "labels": None}, data={"sources": [{"path": "a.json"}], "template": None})
+    run = make_run(
+        task={"kind": "chat", "labels": None},
+        data={"sources": [{"path": "a.json"}], "template": None},
+    )
     stats = build(run)
     assert stats.formats == {"a.json": "alpaca"}
     assert "read as alpaca" in capsys.readouterr().err

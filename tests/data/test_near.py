@@ -20,6 +20,7 @@ from luthier.data.config import SplitConfig
 from luthier.data.filters.near_duplicates import build
 from luthier.data.minhash import MISS, Signer, banding
 from luthier.data.near import Corpus, NearIndex, Union, resemblance
+from luthier.data.places import Places
 from luthier.data.shingles import jaccard as measured
 from luthier.data.shingles import shingle_sets, shingles
 from luthier.data.split import Head, share_out
@@ -242,11 +243,11 @@ def test_pairs_that_are_not_wanted_are_not_measured() -> None:
     assert sorted(every) == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
     union = Union(4)
     measured = 0
-    for pairs in corpus.pairs(lambda a, b: union.roots()[a] != union.roots()[b]):
+    for pairs in corpus.pairs(lambda a, b: union.roots(a) != union.roots(b)):
         measured += len(pairs.ones)
         for a, b in zip(pairs.ones.tolist(), pairs.others.tolist(), strict=True):
             union.join(a, b)
-    assert measured < 6 and set(union.roots().tolist()) == {union.find(0)}
+    assert measured < 6 and set(union.roots(np.arange(4)).tolist()) == {union.find(0)}
 
 
 def test_progress_is_told_of_every_text() -> None:
@@ -262,7 +263,7 @@ def test_union() -> None:
     union.join(3, 4)
     union.join(1, 4)
     assert len({union.find(i) for i in (0, 1, 3, 4)}) == 1 and union.find(2) == 2
-    assert union.roots().tolist() == [union.find(i) for i in range(5)]
+    assert union.roots(np.arange(5)).tolist() == [union.find(i) for i in range(5)]
 
 
 def test_memory_does_not_grow_with_the_texts(tmp_path: Path) -> None:
@@ -332,3 +333,11 @@ def test_no_planted_pair_straddles_a_split() -> None:
     config = SplitConfig(validation=0.2, calibration=0.1, test=0.2)
     shared = share_out(rows, texts, config=config, seed=1)
     assert shared.splits[0::2] == shared.splits[1::2] and len(set(shared.splits)) == 4
+
+
+def test_places_are_kept_in_few_bytes() -> None:
+    places = Places()
+    origins = [Origin("a.csv", 2), Origin("b.json", 1 << 40, "row"), Origin("a.csv", 3, "row")]
+    for origin in [*origins, origins[0]]:
+        places.append(origin)
+    assert len(places) == 4 and [places[i] for i in range(4)] == [*origins, origins[0]]

@@ -250,6 +250,17 @@ def test_rouge_l_by_hand() -> None:
     assert value_of(METRICS.build("rouge_l"), some_answers()) == pytest.approx(np.mean(expected))
 
 
+def test_token_f1_counts_shared_words_without_case_articles_and_order() -> None:
+    """2 x shared / (words + words), by hand: 2 of 2 and 2; 2 of 3 and 2; nothing; nothing to say."""
+    answers = Answers(
+        ["4.2 million, the", "Yes it rose", "no", "the"],
+        ["million 4.2", "it rose.", "5%", "a"],
+        np.zeros(4), np.ones(4, int),
+    )  # fmt: skip
+    expected = [1.0, 4 / 5, 0.0, 1.0]
+    assert value_of(METRICS.build("token_f1"), answers) == pytest.approx(np.mean(expected))
+
+
 def test_exact_match_ignores_white_space_only() -> None:
     answers = Answers(["a b", "A", "é"], ["a \n b ", "a", "e\u0301"], np.zeros(3), np.ones(3, int))
 

@@ -49,7 +49,7 @@ class _LabelLeakagePosition:
         how = "rows are sorted by label" if often else "labels come in turns"
         return LintFinding(
             check="label_leakage_position", what="label leakage", severity="warning", count=1,
-            message=f"{source}: {how}; the row before tells the label in {accuracy:.0%} of the rows "
+            message=f"{source}: {how}; the row before tells the label in {accuracy:.0%} of them "
             f"(the commonest label: {majority:.0%}).",
             fix="Shuffle the file: whatever takes its first rows (limit, a preview, a split by "
             "position) gets the wrong labels.",

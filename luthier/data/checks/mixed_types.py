@@ -79,4 +79,5 @@ def _called(kind: type) -> str:
         return kind_of(True)
     if issubclass(kind, (int, float)):
         return kind_of(0)
-    return next((kind_of(v) for v in ("", [], {}, b"") if issubclass(kind, type(v))), kind.__name__)
+    known: tuple[object, ...] = ("", [], {}, b"")
+    return next((kind_of(v) for v in known if issubclass(kind, type(v))), kind.__name__)

@@ -49,7 +49,7 @@ class _OtherLanguages:
                 check="other_languages", what="other language", severity="warning",
                 count=sum(count for _, count in few),
                 message=f"{most:,} rows are in '{main}', {listed}.",
-                fix="Translate the rows or delete them; `use: language` leaves them out of a build.",
+                fix="Translate them or delete them; `use: language` leaves them out of a build.",
                 places=[place for code, _ in few for place in self.places[code]][:_PLACES],
             )
         ]  # fmt: skip

@@ -10,15 +10,16 @@ FIX = "Write what is missing, or delete the row; `use: empty` leaves it out of a
 
 
 def build() -> Filter:
-    """No options."""
+    """No options. A turn that calls tools need not say anything beside."""
 
     def empty(row: Candidate) -> str | None:
         if not row.question.strip():
             return "empty: nothing is asked" if row.example.messages else "empty: no text"
-        if row.example.messages and not row.answer.strip():
+        turns = row.example.messages
+        if turns and not row.answer.strip() and not turns[-1].tool_calls:
             return "empty: no answer"
-        for number, message in enumerate(row.example.messages, 1):
-            if not message.content.strip():
+        for number, message in enumerate(turns, 1):
+            if not message.content.strip() and not message.tool_calls:
                 return f"empty: message {number} ({message.role})"
         return None
 

@@ -36,7 +36,10 @@ _UNABLE = re.compile(
     r"|browse|access (?:the (?:internet|web|link|url|file)|external|url))",
     re.IGNORECASE,
 )
-_NOT = r"(?:do(?:n't| not)|cannot|can(?:no|')t|can not|am (?:not|unable)|'m (?:not|unable)|lack|have no|never)"
+_NOT = (
+    r"(?:do(?:n't| not)|cannot|can(?:no|')t|can not|am (?:not|unable)|'m (?:not|unable)|lack"
+    r"|have no|never)"
+)
 _MODEL = re.compile(
     r"\bas an? (?:ai|a\.i\.|artificial intelligence|(?:large |ai )?language model|llm|chat ?bot"
     r"|virtual assistant|(?:text|machine)[- ]based (?:ai|model|assistant))\b"

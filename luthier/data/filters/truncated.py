@@ -19,6 +19,8 @@ _OPEN_WORDS = re.compile(
     r"(?:the|an?|and|or|but|nor|of|from|with|into|because|although|whereas|which|whose|their|its|your"
     r"|our|my|his|this|these|those|such|than|very|whether|if)"
 )
+_LEAST_IN_LINE = 8
+"""Words of a line that breaks off in a comma; letters close with `Yours,`, poems have commas."""
 _SENTENCE = re.compile(r"[.!?][\"')\]]*\s+[\"'(]*[A-ZÀ-Þ]")
 _MARK = re.compile(r"(?:\[|<|\()?(?:output |text )?truncated(?:\]|>|\))\s*\Z", re.IGNORECASE)
 _GOES_ON = re.compile(
@@ -68,6 +70,9 @@ def _cut(answer: str, min_words: int) -> str:
         return ""
     last = answer[-20:].split()[-1].strip("*_").casefold()
     if not (answer[-1] == "," or _OPEN_WORDS.fullmatch(last)) or has_code(answer):
+        return ""
+    line = answer.rpartition("\n")[2]
+    if answer[-1] == "," and len(line.split()) < _LEAST_IN_LINE:
         return ""
     text = prose(answer)
     if len(text.split()) < min_words or not _SENTENCE.search(text):

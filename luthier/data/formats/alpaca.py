@@ -35,7 +35,7 @@ def rows(
     """Rows whose question is the instruction and, under it, the input.
 
     `history` is a list of pairs (question, answer) that came before, `system` a system message, as
-    LLaMA-Factory reads them. GPTeacher calls the output `response`; Dolly calls the input `context`.
+    LLaMA-Factory reads them. GPTeacher calls the output `response`, Dolly the input `context`.
 
     Args:
         table: the opened file.

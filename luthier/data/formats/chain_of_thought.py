@@ -38,8 +38,8 @@ def rows(
 ) -> Iterator[Row | Reject]:
     r"""Rows whose answer is the explanation and then `The answer is ...`, as FLAN v2 writes it.
 
-    (arXiv 2301.13688; google-research/FLAN, flan/v2/templates.py.) In all three columns `\n` becomes
-    a line break.
+    (arXiv 2301.13688; google-research/FLAN, flan/v2/templates.py.) In all three columns `\n`
+    becomes a line break.
 
     Args:
         table: the opened file.

@@ -5,19 +5,26 @@ from __future__ import annotations
 import datetime
 import decimal
 from collections.abc import Iterator
+from typing import Any
 
 from luthier.data.config import SourceConfig
 from luthier.data.mapping import mapped
 from luthier.data.rows import Reject, Row, Table, kind_of
+from luthier.data.sample import Sample
 
+EXAMPLE: dict[str, Any] = {"input": "Is grass green?", "output": "Yes."}
+"""A record of this format."""
 _TEXTUAL = (
     str, bool, int, float, type(None), decimal.Decimal, datetime.date, datetime.time,
 )  # fmt: skip
 
 
 def rows(table: Table, source: SourceConfig) -> Iterator[Row | Reject]:
-    """Rows with the fields `input` and `output`, and the other columns under their own names."""
-    wanted = {"input": source.input, "output": source.output}
+    """Rows with the fields `input` and `output`, and those that the source's `fields` name.
+
+    The other columns keep their own names.
+    """
+    wanted = {**source.fields, "input": source.input, "output": source.output}
     for row in mapped(table, wanted):
         if isinstance(row, Row):
             for name, column in wanted.items():
@@ -27,3 +34,11 @@ def rows(table: Table, source: SourceConfig) -> Iterator[Row | Reject]:
                     row = Reject(row.origin, reason, row.fields)
                     break
         yield row
+
+
+def fits(sample: Sample) -> float:
+    """How sure it is that a file is of this format, its columns being `input` and `output`."""
+    return 0.9 * sample.share(
+        lambda r: isinstance(r.get("input"), _TEXTUAL) and isinstance(r.get("output"), _TEXTUAL)
+        and "input" in r and "output" in r
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from luthier.data.instructions import ANSWERS, each, exchange, lacking, require_
 from luthier.data.rows import Reject, Row, Table
 from luthier.data.sample import Sample
 
-_TASK = ("_task_source", "_task_name", "task_source", "task_name", "task", "source")
+_TASK = ("_task_source", "_task_name", "task_source", "task_name")
 EXAMPLE: dict[str, Any] = {"inputs": "Is grass green?", "targets": "Yes.", "_task_name": "colours"}
 """A record of this format."""
 

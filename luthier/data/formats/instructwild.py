@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from luthier.as_written import WrittenFloat
 from luthier.data import json_rows, sources
 from luthier.data.config import SourceConfig
 from luthier.data.formats.alpaca import OUTPUT, instruct
@@ -24,8 +25,8 @@ EXAMPLE: dict[str, Any] = {"instruction": "Is grass green?", "output": "Yes."}
 _DECODER = json.JSONDecoder(
     strict=False,  # a line break inside a text is what breaks a record
     object_pairs_hook=json_rows._object,
-    parse_float=json_rows.WrittenFloat,
-    parse_constant=json_rows.WrittenFloat,
+    parse_float=WrittenFloat,
+    parse_constant=WrittenFloat,
 )
 
 
@@ -48,8 +49,12 @@ def rows(
 def fits(sample: Sample) -> float:
     """How sure it is that a file is of this format."""
     told = sample.share(
-        lambda r: isinstance(r.get("instruction"), str)
-        and not any(name in r for name in (*OUTPUT, "input", "instances", "chosen", "definition"))
+        lambda r: (
+            isinstance(r.get("instruction"), str)
+            and not any(
+                name in r for name in (*OUTPUT, "input", "instances", "chosen", "definition")
+            )
+        )
     )
     return told * (0.97 if sample.has("instruction_type") > 0.5 else 0.93)
 
@@ -112,11 +117,11 @@ def _breaks_off(error: Exception) -> bool:
 def _joined(line: str, ahead: list[str], file: IO[str]) -> tuple[Any, str, int] | None:
     """A record that a line begins, its text, and how many further lines it takes; None: none."""
     ahead += islice(file, max(0, MOST_LINES - 1 - len(ahead)))
-    text = line
+    text = line.rstrip("\r\n")
     for taken, more in enumerate(ahead[: MOST_LINES - 1], 1):
         if _is_record(more):
             return None
-        text += more
+        text += "\n" + more.rstrip("\r\n")
         try:
             return _DECODER.decode(text), text, taken
         except (ValueError, RecursionError):

@@ -50,9 +50,7 @@ def _row(row: Row, column: str, trim: bool) -> Row:
     return replace(row, fields=fields, messages=found.messages)
 
 
-def spoken(
-    text: str, marks: re.Pattern[str], roles: dict[str, Role]
-) -> tuple[str, list[Message]]:
+def spoken(text: str, marks: re.Pattern[str], roles: dict[str, Role]) -> tuple[str, list[Message]]:
     """What stands before the first mark, and the turns that marks begin.
 
     Args:

@@ -1,4 +1,4 @@
-"""OpenAssistant: message trees, threads, or flat messages with parents; one path of them, or all."""
+"""OpenAssistant: message trees, threads, or flat messages with parents; one path or all."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def rows(
 ) -> Iterator[Row | Reject]:
     """Rows that are paths from the first question of a tree to an answer.
 
-    Deleted messages, and those that reviewers refused (`review_result: false`, which is how the
-    export marks spam), are rejects, with what hangs on them. An answer that a model wrote
+    Deleted messages, those that reviewers refused (`review_result: false`, which is how the export
+    marks spam), empty ones and answers to a message of the same role are rejects, with what hangs
+    on them; paths lead around them. An answer that a model wrote
     (`synthetic`) is kept; the model is the row's generator. All that is known of each message on
     the path, its rank among it, stands in the field `nodes`; `message_tree_id` tells which rows
     must stay together (`data.split.group_by`).
@@ -105,8 +106,10 @@ def _rows(root: Node, kept: dict[str, Any], paths: str, lang: str | None) -> Ite
 def fits(sample: Sample) -> float:
     """How sure it is that a file is of this format."""
     trees = sample.share(
-        lambda r: (isinstance(r.get("prompt"), dict) and "replies" in r["prompt"])
-        or ("thread_id" in r and isinstance(r.get("thread"), list))
+        lambda r: (
+            (isinstance(r.get("prompt"), dict) and "replies" in r["prompt"])
+            or ("thread_id" in r and isinstance(r.get("thread"), list))
+        )
     )
     flat = sample.share(
         lambda r: "text" in r and r.get("role") in ("prompter", "assistant")

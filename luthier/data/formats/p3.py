@@ -40,7 +40,7 @@ def rows(
     Args:
         table: the opened file.
         source: what the recipe says of it.
-        answers: `required` rejects rows without completion; `optional` keeps them without an answer.
+        answers: `required` rejects rows without completion; `optional` keeps them without it.
     """
     require_choice("p3", "answers", answers, ANSWERS)
     return each(table, lambda row: _row(row, answers))

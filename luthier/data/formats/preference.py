@@ -1,4 +1,4 @@
-"""Preference pairs (DPO: chosen and rejected) and labelled answers (KTO), for fine-tuning on one."""
+"""Preference pairs (DPO: chosen and rejected) and labelled answers (KTO); one side is learned."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def rows(table: Table, source: SourceConfig, *, side: str = "chosen") -> Iterato
     """Rows that end with the better of two answers, or with the worse one.
 
     The question is a text or a list of turns (`prompt`, `conversations`, `messages`, `question`);
-    answers are texts, turns, lists of turns, or whole conversations. Rows of KTO have one answer and
-    a `label`, true where it is wanted. Everything stays in `fields`, where `side` says which
+    answers are texts, turns, lists of turns, or whole conversations. Rows of KTO have one answer
+    and a `label`, true where it is wanted. Everything stays in `fields`, where `side` says which
     answer was taken.
 
     Args:

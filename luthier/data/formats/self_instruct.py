@@ -26,7 +26,8 @@ def rows(
     """One row for each instance of a task.
 
     Its fields are those of the task (id, name, is_classification, ...), those of the instance, and
-    `instance`, its number; a key of both is `instance_KEY` for the instance. Tasks without instances ask, but nobody answers.
+    `instance`, its number; a key of both is `instance_KEY` for the instance. Tasks without
+    instances ask, but nobody answers.
 
     Args:
         table: the opened file.
@@ -46,6 +47,9 @@ def rows(
         if not instances:
             yield attempt(row, lambda r: _bare(r, answers))
         for number, instance in enumerate(instances, 1):
+            if not isinstance(instance, dict):
+                yield no_object(row, number, "instances", instance)
+                continue
             fields = {k: v for k, v in row.fields.items() if k != "instances"}
             for key, value in instance.items():
                 fields[f"instance_{key}" if key in fields else key] = value
@@ -53,8 +57,8 @@ def rows(
             yield attempt(replace(row, fields=fields), lambda r: instruct(r, answers))
 
 
-def instances_of(row: Row, name: str) -> list[dict[str, Any]]:
-    """The objects of a list in a row; an empty list where it is null.
+def instances_of(row: Row, name: str) -> list[Any]:
+    """The items of a list in a row; an empty list where it is null.
 
     Raises:
         Unfit: it is not there, or something else.
@@ -66,12 +70,13 @@ def instances_of(row: Row, name: str) -> list[dict[str, Any]]:
         return []
     if not isinstance(found, list):
         raise Unfit(f"wrong type: '{name}' holds {kind_of(found)}, expected a list of objects")
-    for number, each in enumerate(found, 1):
-        if not isinstance(each, dict):
-            raise Unfit(
-                f"wrong type: item {number} of '{name}' is {kind_of(each)}, expected an object"
-            )
     return found
+
+
+def no_object(row: Row, number: int, name: str, item: Any) -> Reject:
+    """The reject for an item of a list that is no object."""
+    reason = f"wrong type: item {number} of '{name}' is {kind_of(item)}, expected an object"
+    return Reject(row.origin, reason, {name: item})
 
 
 def _bare(row: Row, answers: str) -> Row:

@@ -1,4 +1,4 @@
-"""ShareGPT and Vicuna: conversations as a list of {from, value}, from human, gpt, system or tools."""
+"""ShareGPT and Vicuna: conversations as lists of {from, value}; human, gpt, system and tools."""
 
 from __future__ import annotations
 
@@ -95,13 +95,15 @@ def write(rows: Iterable[Row], file: IO[str]) -> Iterator[Reject]:
 
 def _record(row: Row) -> dict[str, Any]:
     messages = outgoing.spoken(row, "sharegpt")
+    if messages[0].role == "system" and not messages[0].content.strip():
+        messages = messages[1:]
     turns = [_turn(message, number) for number, message in enumerate(messages, 1)]
     record: dict[str, Any] = {"conversations": turns}
     if row.tools is not None:
         record["tools"] = row.tools
     # What its readers would refuse, or read as something else, is not written.
     again = conversation(turns, keys=ANY, alternating=True).messages
-    for number, (one, other) in enumerate(zip(messages, again, strict=False), 1):
+    for number, (one, other) in enumerate(zip(messages, again, strict=True), 1):
         if one.name != other.name:
             raise Unfit(f"names: message {number} says who speaks, which sharegpt cannot hold")
     return outgoing.with_others(record, row)

@@ -11,7 +11,7 @@ from luthier.as_written import json_text
 from luthier.data import outgoing, sources
 from luthier.data.config import SourceConfig
 from luthier.data.conversation import Unfit, attempt
-from luthier.data.formats.self_instruct import instances_of
+from luthier.data.formats.self_instruct import instances_of, no_object
 from luthier.data.instructions import (
     ANSWERS,
     as_answer,
@@ -22,7 +22,7 @@ from luthier.data.instructions import (
     require_choice,
     text_of,
 )
-from luthier.data.json_object import is_one_object, open_object
+from luthier.data.json_object import open_object
 from luthier.data.rows import Reject, Row, Table
 from luthier.data.sample import Sample
 from luthier.example import Terms, content_id
@@ -79,8 +79,14 @@ def rows(
         except Unfit as error:
             yield Reject(row.origin, str(error), row.fields)
             continue
-        for instance in found:
-            fields = {**said, **{f"instance_{k}" if k in said else k: v for k, v in instance.items()}}
+        for number, instance in enumerate(found, 1):
+            if not isinstance(instance, dict):
+                yield no_object(row, number, INSTANCES, instance)
+                continue
+            fields = {
+                **said,
+                **{f"instance_{k}" if k in said else k: v for k, v in instance.items()},
+            }
             for place in _places(fields, outputs):
                 yield attempt(replace(row, fields=fields), lambda r, p=place: _row(r, p, answers))  # type: ignore[misc]
 
@@ -133,7 +139,7 @@ def _said_of_task(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {**said, **{k: v for k, v in fields.items() if k not in taken}}
 
 
-def _instances(row: Row) -> Sequence[Mapping[str, Any]]:
+def _instances(row: Row) -> Sequence[Any]:
     fields = row.fields
     if INSTANCES in fields:
         found = instances_of(row, INSTANCES)
@@ -180,12 +186,14 @@ def _terms(licence: Any) -> Terms | None:
 def fits(sample: Sample) -> float:
     """How sure it is that a file is of this format."""
     tasks = sample.share(
-        lambda r: "Definition" in r
-        and any(name in r for name in (INSTANCES, "Instance", "Positive Examples", "Examples"))
+        lambda r: (
+            "Definition" in r
+            and any(name in r for name in (INSTANCES, "Instance", "Positive Examples", "Examples"))
+        )
     )
     flat = sample.share(
         lambda r: named(r, _DEFINITION) is not None and "instances" not in r
-        and ("inputs" in r and "targets" in r or "input" in r and "output" in r)
+        and ({"inputs", "targets"} <= r.keys() or {"input", "output"} <= r.keys())
     )  # fmt: skip
     return max(0.99 * tasks, 0.95 * flat)
 
@@ -198,12 +206,11 @@ def open_file(path: Path, name: str) -> Table:
     Raises:
         DataError: no such file, empty, of another kind or encoding, or damaged.
     """
-    if path.suffix.lower() not in (".json", ".jsonl", ".ndjson"):
-        return sources.open_file(path, name=name)
     sources.require_readable(path, name)
-    if not is_one_object(path, name, streamed=INSTANCES):
-        return sources.open_file(path, name=name)
-    return open_object(path, name, streamed=INSTANCES, one="Instance")
+    table = None
+    if path.suffix.lower() == ".json":
+        table = open_object(path, name, streamed=INSTANCES, one="Instance")
+    return table or sources.open_file(path, name=name)
 
 
 # --- writing -----------------------------------------------------------------------------------

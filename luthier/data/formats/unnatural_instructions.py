@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier.data.config import SourceConfig
 from luthier.data.conversation import Unfit, attempt
-from luthier.data.formats.self_instruct import instances_of
+from luthier.data.formats.self_instruct import instances_of, no_object
 from luthier.data.instructions import (
     ANSWERS,
     exchange,
@@ -75,6 +75,9 @@ def rows(
         numbers = {"instance": 0, "reformulation": 0}
         for kind, each in found:
             numbers[kind] += 1
+            if not isinstance(each, dict):
+                yield no_object(row, numbers[kind], f"{kind}s", each)
+                continue
             fields = {**kept, **each, kind: numbers[kind]}
             if "instruction" in each and "instruction" in kept:
                 fields["original_instruction"] = kept["instruction"]
