@@ -319,9 +319,10 @@ def lint(
 ) -> Result:
     """Check rows for defects, without building anything."""
     from luthier.data import lint as linting
+    from luthier.data.lint_report import print_report
 
     report = linting.lint(Path(what), format=format_name, runs=runs)
-    linting.print_report(report)
+    print_report(report)
     found = report.model_dump(mode="json")
     if report.errors:
         raise SaidNo(found)
@@ -386,7 +387,7 @@ def list_things(
 ) -> Result:
     """List runs, models, datasets, templates, plugins.
 
-    Kinds: runs, models, datasets, templates, filters, formats, checks, baselines, metrics,
+    Kinds: runs, models, datasets, templates, filters, formats, lints, checks, baselines, metrics,
     exporters, starters.
     """
     from luthier import look

@@ -12,6 +12,7 @@ from luthier.chat import Renderer
 from luthier.evaluation.config import GenerationSection
 from luthier.out_of_memory import BatchSize
 from luthier.prefix_cache import Prefix, can_share, families
+from luthier.seq2seq import has_encoder, padded, start_id
 
 
 def answer(
@@ -27,11 +28,12 @@ def answer(
     """Let the model answer each prompt.
 
     What many prompts start with (instruction, few-shot examples) is run once. Rows are batched by
-    length and padded on the left, behind what they share. The same call on the same machine gives
-    the same answers, sampled ones too; a sampled answer depends on the batch it is in.
+    length and padded on the left, behind what they share; for an encoder on the right, each whole.
+    The same call on the same machine gives the same answers, sampled ones too; a sampled answer
+    depends on the batch it is in.
 
     Args:
-        model: a causal language model in eval mode.
+        model: a causal language model or an encoder-decoder in eval mode.
         renderer: decodes, and knows the padding and stop tokens.
         prompts: token ids up to where the answers start, none empty.
         generation: how to decode.
@@ -43,6 +45,7 @@ def answer(
         The answers in input order, without special tokens and surrounding white space.
     """
     config = _config(renderer, generation)
+    config.decoder_start_token_id = start_id(model)
     answers = [""] * len(prompts)
     everyone = [(0, list(range(len(prompts))))]
     groups = families(prompts, [1] * len(prompts)) if can_share(model) else everyone
@@ -72,12 +75,20 @@ def _batch(
     config: GenerationConfig,
     prefix: Prefix | None,
 ) -> list[str]:
-    width, start = max(map(len, prompts)), prefix.ids if prefix else []
+    if has_encoder(model):
+        given, real = padded(prompts, renderer.pad_id)
+        produced = model.generate(
+            input_ids=given.to(model.device),
+            attention_mask=real.to(model.device),
+            generation_config=config,
+        )
+        return _texts(renderer, produced[:, 1:])
+    width, beginning = max(map(len, prompts)), prefix.ids if prefix else []
     ids, mask = [], []
     for prompt in prompts:
-        pads, rest = width - len(prompt), prompt[len(start) :]
-        ids.append([*start, *[renderer.pad_id] * pads, *rest])
-        mask.append([1] * len(start) + [0] * pads + [1] * len(rest))
+        pads, rest = width - len(prompt), prompt[len(beginning) :]
+        ids.append([*beginning, *[renderer.pad_id] * pads, *rest])
+        mask.append([1] * len(beginning) + [0] * pads + [1] * len(rest))
     # `generate` leaves out what the cache holds, and derives the position ids from the mask, so
     # pads take no positions.
     produced = model.generate(
@@ -86,8 +97,12 @@ def _batch(
         generation_config=config,
         past_key_values=prefix.copies(len(prompts)) if prefix else None,
     )
+    return _texts(renderer, produced[:, width:])
+
+
+def _texts(renderer: Renderer, produced: torch.Tensor) -> list[str]:
     texts: list[str] = renderer.tokenizer.batch_decode(
-        produced[:, width:], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        produced, skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
     return [text.strip() for text in texts]
 

@@ -94,9 +94,9 @@ def locate(section: ModelSection, runs: Path, part: Part) -> Path:
         ModelError: there is no such model, it cannot be fetched, or it wants to run its own code.
     """
     folder = _folder(section, runs, part)
-    _check_config(section, folder)
+    settings = _check_config(section, folder)
     if part == "weights":
-        _check_safetensors(folder)
+        _check_safetensors(folder, settings)
     return folder
 
 
@@ -268,7 +268,7 @@ def _hub_explained(hub: str, revision: str | None) -> Iterator[None]:
 # --- what is in the folder ---------------------------------------------------------------------
 
 
-def _check_config(section: ModelSection, folder: Path) -> None:
+def _check_config(section: ModelSection, folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
@@ -278,11 +278,12 @@ def _check_config(section: ModelSection, folder: Path) -> None:
         raise ModelError(f"{path}: not valid JSON: {error}. Fetch the model anew.") from None
     if not isinstance(settings, dict) or "model_type" not in settings:
         raise ModelError(f"{path}: no 'model_type', so it is not a transformers model.")
-    if settings.get("is_encoder_decoder") and settings["model_type"] not in ENCODER_DECODERS:
+    kind = settings["model_type"]
+    if settings.get("is_encoder_decoder") and kind not in ENCODER_DECODERS:
         raise ModelError(
-            f"model: '{section.name}' is an encoder-decoder of the type '{settings['model_type']}'. "
-            f"Of those, luthier trains {' and '.join(ENCODER_DECODERS)} (T5, FLAN-T5, mT5), whose "
-            "encoder reads plain text. Use one of them, or a model without an encoder."
+            f"model: '{section.name}' is an encoder-decoder of the type '{kind}'. Of those, "
+            f"luthier trains {' and '.join(ENCODER_DECODERS)} (T5, FLAN-T5, mT5), whose encoder "
+            "reads plain text. Use one of them, or a model without an encoder."
         )
     code = settings.get("auto_map")
     if code and not section.trust_remote_code:
@@ -297,6 +298,7 @@ def _check_config(section: ModelSection, folder: Path) -> None:
             f"({elsewhere[0].partition('--')[0]}), which model.revision does not pin. Use a model "
             "that carries its own code."
         )
+    return settings
 
 
 def _no_config(folder: Path) -> str:
@@ -310,15 +312,16 @@ def _no_config(folder: Path) -> str:
     return f"model: {folder} has no config.json, so it is not a transformers model."
 
 
-def _check_safetensors(folder: Path) -> None:
+def _check_safetensors(folder: Path, settings: dict[str, Any]) -> None:
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(p.name for kind in ("*.bin", "*.pt", "*.pth") for p in folder.glob(kind))
     if pickles:
+        kind = "Seq2SeqLM" if settings.get("is_encoder_decoder") else "CausalLM"
         raise ModelError(
             f"{folder} has its weights only as {pickles[0]}, a pickle. Opening a pickle runs "
             "whatever code is in it, so luthier does not. If you trust the file, convert it once: "
-            'python -c "from transformers import AutoModelForCausalLM as M; '
+            f'python -c "from transformers import AutoModelFor{kind} as M; '
             f"M.from_pretrained('{folder}', use_safetensors=False).save_pretrained('{folder}')\""
         )
     raise ModelError(

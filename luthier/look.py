@@ -30,6 +30,7 @@ REGISTRIES = {
     "exporters": "luthier.shipping.exporters",
     "filters": "luthier.data.filters",
     "formats": "luthier.data.formats",
+    "lints": "luthier.data.checks",
     "metrics": "luthier.evaluation.metrics",
 }
 WIDTH = 80

@@ -194,7 +194,8 @@ def _stands(run: Run, stage: Stage, mark: str, runs: Path, processes: Processes)
     if fresh == trained:  # both: torch need not be imported; neither: there is nothing to keep
         return fresh
     plan, hardware = Plan.load(run), describe(run.path)
-    precision, _ = choose_precision(run.recipe.train, hardware)
+    has_encoder = plan.decided("architecture") is not None
+    precision, _ = choose_precision(run.recipe.train, hardware, has_encoder=has_encoder)
     here = (hardware.device, precision, processes.size)
     made_here = (plan.device, plan.precision, plan.processes) == here
     return made_here if fresh else not made_here

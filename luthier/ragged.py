@@ -312,6 +312,8 @@ def why_not(model: Any, attn_implementation: str) -> str:
     attention in every layer is enough.
     """
     decoder = models.decoder(model)
+    if model.config.is_encoder_decoder:
+        return "an encoder reads each prompt as a whole"
     if attn_implementation != "sdpa":
         return f"attn_implementation: {attn_implementation} is asked for"
     if not models.has_plain_cache(model):

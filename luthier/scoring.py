@@ -10,7 +10,8 @@ K labels cost little more than one pass over the prompt:
   own head (with whatever scaling or capping it does) runs at those positions only.
 
 Models whose attention or cache is of another kind (sliding windows, recurrent states, ALiBi,
-flash attention) are scored in plain right-padded batches; the numbers are the same.
+flash attention) are scored in plain right-padded batches; the numbers are the same. An encoder
+reads each prompt once, and the decoder says the labels one after another (`seq2seq.py`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy.typing as npt
 import torch
 
 from luthier import model as models
+from luthier import seq2seq
 from luthier.chat import Rendered, Renderer
 from luthier.errors import ModelError
 from luthier.example import Message
@@ -55,7 +57,7 @@ def label_scores(
     long answers (Oostermeijer 2026), and probabilities over the label set need none.
 
     Args:
-        model: a causal language model in eval mode, with or without adapters.
+        model: a causal language model or an encoder-decoder in eval mode, with or without adapters.
         renderer: turns messages into tokens as in training.
         prompts: conversations that end where the answer starts.
         labels: the closed label set, distinct.
@@ -102,12 +104,14 @@ def answer_scores(
     """Score the trained tokens of rendered rows (each row its own answer, stop token included).
 
     Args:
-        model: a causal language model in eval mode.
+        model: a causal language model or an encoder-decoder in eval mode.
         renderer: gives the padding token.
         rows: token ids and which of them count; a first token has no context and is not scored.
         batch_size: rows scored at a time.
         progress: called with the number of rows just scored.
     """
+    if seq2seq.has_encoder(model):
+        return _encoded_answer_scores(model, renderer.pad_id, rows, BatchSize(batch_size), progress)
     targets = [
         [at for at in range(1, len(row.input_ids)) if row.trained[at]] for row in rows
     ]  # fmt: skip
@@ -193,10 +197,20 @@ class _Trie:
             seen[node - 1, [n - 1 for n in self.way_to(node)]] = True
         return seen
 
-    def branches(self) -> list[list[int]]:
-        """Ways to the nodes that have no nodes below them; `[[]]` when the root is alone."""
+    def branches(self) -> Iterator[tuple[list[int], list[int], list[tuple[int, int]]]]:
+        """From the root to each node that has no nodes below it; one without tokens if it is alone.
+
+        Yields:
+            the tokens on the way, the edges that leave it, and those with places on the way in the
+            place of nodes.
+        """
         ends = set(range(len(self.tokens) + 1)) - set(self.parents)
-        return [self.way_to(end) for end in sorted(ends)]
+        for end in sorted(ends):
+            way = self.way_to(end)
+            nodes = [0, *way]
+            here = [e for e, (node, _) in enumerate(self.edges) if node in nodes]
+            placed = [(nodes.index(self.edges[e][0]), self.edges[e][1]) for e in here]
+            yield [self.tokens[node - 1] for node in way], here, placed
 
 
 def _begins_another(answer: Sequence[int], answers: Sequence[Sequence[int]]) -> bool:
@@ -211,7 +225,7 @@ def _by_tokenization(
     found: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     answers: tuple[tuple[int, ...], ...] | None = None
     for row, messages in enumerate(prompts):
-        if answers is None or not renderer.has_template:
+        if answers is None or not (renderer.has_template or renderer.has_encoder):
             answers = tuple(tuple(renderer.completion(messages, label)) for label in labels)
         found.setdefault(answers, []).append(row)
     return found
@@ -221,19 +235,18 @@ def _edge_scores(
     model: Any, asked: list[list[int]], trie: _Trie, pad_id: int, size: BatchSize
 ) -> Iterator[tuple[Sequence[int], Floats]]:
     """Yield (rows, log-probabilities (rows, edges) of the trie's edges)."""
+    if seq2seq.has_encoder(model):
+        yield from _encoded_edge_scores(model, asked, trie, pad_id, size)
+        return
     if can_share(model):
         for rows, logits in _logits(model, asked, [1] * len(asked), pad_id, size, trie):
             yield rows, _at_edges(torch.stack(logits), trie.edges)
         return
     # Without tree attention each branch is run by itself, behind the whole prompt.
     found = np.empty((len(asked), len(trie.edges)))
-    for branch in trie.branches():
-        tail = [trie.tokens[node - 1] for node in branch]
-        nodes = [0, *branch]
-        here = [e for e, (node, _) in enumerate(trie.edges) if node in nodes]
-        edges = [(nodes.index(trie.edges[e][0]), trie.edges[e][1]) for e in here]
+    for tail, here, edges in trie.branches():
         longer = [ids + tail for ids in asked]
-        keep = [len(nodes)] * len(asked)
+        keep = [len(tail) + 1] * len(asked)
         for rows, logits in _logits(model, longer, keep, pad_id, size):
             found[np.ix_(rows, here)] = _at_edges(torch.stack(logits), edges)
     yield list(range(len(asked))), found
@@ -248,6 +261,65 @@ def _at_edges(logits: torch.Tensor, edges: Sequence[tuple[int, int]]) -> Floats:
         (logits[:, nodes, tokens] - logits.logsumexp(-1)[:, nodes]).double().cpu().numpy()
     )
     return found
+
+
+# --- with an encoder ---------------------------------------------------------------------------
+
+
+def _encoded_edge_scores(
+    model: Any, asked: list[list[int]], trie: _Trie, pad_id: int, size: BatchSize
+) -> Iterator[tuple[Sequence[int], Floats]]:
+    """The same where an encoder reads the prompts.
+
+    T5 tells how far tokens are apart by their places in a row, so nodes of different branches
+    cannot stand behind one another: each branch is an answer of its own to the prompts read once.
+    """
+    branches = list(trie.branches())
+    longest = max(len(tail) for tail, _, _ in branches)
+
+    def run(rows: Sequence[int]) -> Floats:
+        found = np.empty((len(rows), len(trie.edges)))
+        with torch.inference_mode():
+            answering = seq2seq.Answering(model, [asked[row] for row in rows], pad_id)
+            for tail, here, edges in branches:
+                logits = models.logits(model, answering.states([tail] * len(rows)))
+                found[:, here] = _at_edges(logits, edges)
+        return found
+
+    everyone, keep = range(len(asked)), [1] * len(asked)
+    for rows in _batches(everyone, asked, keep, longest, size, model.config):
+        yield from size.run(rows, run)
+
+
+def _encoded_answer_scores(
+    model: Any,
+    pad_id: int,
+    rows: Sequence[Rendered],
+    size: BatchSize,
+    progress: Callable[[int], Any] | None,
+) -> AnswerScores:
+    """`answer_scores` where an encoder reads what comes before the answers."""
+    pairs = {i: seq2seq.take_apart(*row) for i, row in enumerate(rows) if any(row.trained)}
+    scores, tokens = np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64)
+
+    def run(members: Sequence[int]) -> list[float]:
+        answers = [pairs[member].answer for member in members]
+        with torch.inference_mode():
+            answering = seq2seq.Answering(model, [pairs[m].asked for m in members], pad_id)
+            said, _ = seq2seq.padded(answers, pad_id)
+            logits = models.logits(model, answering.states(said[:, :-1].tolist()))
+            likely = logits.float().log_softmax(-1)
+            picked = likely.gather(2, said.to(likely.device)[:, :, None])[:, :, 0].double()
+        return [float(row[: len(a)].sum()) for row, a in zip(picked, answers, strict=True)]
+
+    inputs = [[*pairs[i].asked, *pairs[i].answer] if i in pairs else [] for i in range(len(rows))]
+    keep = [len(pairs[i].answer) if i in pairs else 0 for i in range(len(rows))]
+    for batch in _batches(pairs, inputs, keep, 0, size, model.config):
+        for members, found in size.run(batch, run):
+            scores[list(members)], tokens[list(members)] = found, [keep[m] for m in members]
+            if progress is not None:
+                progress(len(members))
+    return AnswerScores(scores, tokens)
 
 
 # --- batches -----------------------------------------------------------------------------------

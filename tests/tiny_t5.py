@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CORPUS
 
 _MADE: dict[Path, Path] = {}
+CORPUS = [
+    "We will build 400 new clinics before the next election.",
+    "We will paint wall 3 red and green for street 21. Nobody counted 7 of the birds last year.",
+    "Reply 'True' if the sentence is a promise, 'False' if not.",
+    "Input: a sentence\nOutput: True or False, yes or no.",
+    "What is the capital of France? Paris is the capital of France.",
+]
 
 
 def make_t5(folder: Path, **changes: Any) -> Path:

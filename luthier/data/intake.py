@@ -100,7 +100,10 @@ class Intake:
     def _recognised(self, source: SourceConfig, path: Path | None) -> str:
         """The importer of a source that names none."""
         usual = self.shape.format
-        named = source.model_fields_set & {"input", "output", "text", "messages", "template"}
+        named = any(
+            getattr(source, key) != SourceConfig.model_fields[key].default
+            for key in ("input", "output", "text", "messages", "template")
+        )
         if path is None or named or self.shape.kind not in ("chat", "generation"):
             return usual
         from luthier.data.recognise import recognise, require

@@ -233,6 +233,11 @@ def path_ends(root: Node, *, every: bool) -> list[Node]:
     return ends[::-1]
 
 
+def unanswered(root: Node) -> Iterator[Node]:
+    """The questions under which there is no answer that may be used."""
+    return (n for n in root.below() if not n.refusal and n.role == "user" and not n.usable)
+
+
 def pairs_of(root: Node) -> Iterator[tuple[Node, Node]]:
     """Every two ranked answers to one question: the better one, then the worse."""
     for node in root.below():

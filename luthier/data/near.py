@@ -25,14 +25,12 @@ from luthier.data.minhash import Signer
 from luthier.data.scratch import Scratch
 from luthier.data.shingles import BLOCK, Hashes, Numbers, jaccard, marks, shingle_sets
 from luthier.data.shingles import shingles as shingles
+from luthier.data.tables import NUMBER, NUMBER_BITS, Tables
 
 _SLACK = 1e-9
 """Similarities are ratios of small integers; this only absorbs their rounding."""
-_NUMBER_BITS = np.uint64(28)
-"""Of a text's number in a table entry; the 36 bits above are a band's key."""
-_NUMBER = np.uint64((1 << 28) - 1)
-_LARGEST = 1 << 24
-"""Entries of a table (128 MiB) from which it is not merged with another."""
+_MOST_PAIRS = 1 << 24
+"""Measured pairs that are remembered so as not to be measured again (128 MiB)."""
 _WAITING = 1 << 18
 """Shingles that wait in memory to be written together."""
 
@@ -159,9 +157,9 @@ class Entry:
 class NearIndex:
     """Texts seen so far, to be asked which of them resemble another.
 
-    Buckets are sorted tables of (key, number) that are merged when they are of a size, as in a
-    log-structured merge tree (P. O'Neil et al., 1996): eight bytes for each band of a text. The
-    latest texts are in a dictionary, so that a text meets those right before it too.
+    Texts that agree in a band are found in tables, which take eight bytes for each band of a text
+    while they are small and about one when they are on disk; the latest texts are in a dictionary,
+    so that a text meets those right before it too.
     """
 
     def __init__(self, similarity: float, folder: Path | None = None) -> None:
@@ -174,7 +172,7 @@ class NearIndex:
         self.similarity = similarity
         self._signer = Signer(similarity)
         self._kept = _Kept(self._signer, similarity, folder)
-        self._tables: list[Hashes] = []
+        self._tables = Tables(folder)
         self._state = 0
         self._latest: dict[int, int | list[int]] = {}
         self._unsorted: list[list[int]] = []
@@ -203,7 +201,7 @@ class NearIndex:
             self._sort_in()
         sets = shingle_sets(texts, scopes)
         signed = self._signer.sign(sets.short, sets.ends[:-1])
-        keys = signed.keys >> _NUMBER_BITS
+        keys = signed.keys >> NUMBER_BITS
         each = sets.each()
         near = self._in_tables(keys, each, signed.sketches)
         return [
@@ -253,39 +251,26 @@ class NearIndex:
             self._fresh.clear()
 
     def _sort_in(self) -> None:
-        """Turn the latest texts into a table, and merge tables of like size."""
+        """Put the latest texts into the tables."""
         self._put_away()
         first = len(self._kept) - len(self._unsorted)
-        keys = np.array(self._unsorted, np.uint64) << _NUMBER_BITS
-        table = (keys | np.arange(first, len(self._kept), dtype=np.uint64)[:, None]).ravel()
-        table.sort()
-        self._tables.append(table)
+        keys = np.array(self._unsorted, np.uint64) << NUMBER_BITS
+        self._tables.put((keys | np.arange(first, len(self), dtype=np.uint64)[:, None]).ravel())
         self._latest.clear()
         self._unsorted.clear()
         self._state += 1
-        while len(self._tables) > 1:
-            large, small = self._tables[-2:]
-            if len(large) > 2 * len(small) or len(large) + len(small) > _LARGEST:
-                break
-            del self._tables[-2:]
-            merged = np.concatenate([large, small])
-            merged.sort(kind="stable")  # sees that these are two sorted runs and merges them
-            self._tables.append(merged)
 
     def _in_tables(
         self, keys: Hashes, sets: Sequence[Hashes], sketches: Hashes
     ) -> list[list[tuple[int, float]]]:
         """For each of some texts, the texts in the tables that resemble it."""
         near: list[list[tuple[int, float]]] = [[] for _ in sets]
-        wanted = keys << _NUMBER_BITS
+        wanted = keys << NUMBER_BITS
         wanted |= np.arange(len(sets), dtype=np.uint64)[:, None]
-        wanted = np.sort(wanted, axis=None)
-        lowest, owners = wanted & ~_NUMBER, wanted & _NUMBER
-        pairs = [_matches(table, lowest, owners) for table in self._tables]
-        every = np.unique(np.concatenate([np.zeros(0, np.uint64), *pairs]))
+        every = self._tables.matches(np.sort(wanted, axis=None))
         for part in (every[i : i + _WAITING] for i in range(0, len(every), _WAITING)):
-            ones = (part >> _NUMBER_BITS).astype(np.int64)
-            self._measure(sets, sketches, ones, (part & _NUMBER).astype(np.int64), near)
+            ones = (part >> NUMBER_BITS).astype(np.int64)
+            self._measure(sets, sketches, ones, (part & NUMBER).astype(np.int64), near)
         return near
 
     def _measure(
@@ -306,19 +291,6 @@ class NearIndex:
         for found in pairs:
             for one, number, similarity in zip(*(x.tolist() for x in found), strict=True):
                 near[one].append((number, similarity))
-
-
-def _matches(table: Hashes, lowest: Hashes, owners: Hashes) -> Hashes:
-    """Pairs (owner, number) of the owners' keys in a table, in one number each."""
-    starts = np.searchsorted(table, lowest)
-    hit = np.flatnonzero((table[np.minimum(starts, len(table) - 1)] & ~_NUMBER) == lowest)
-    stops = np.searchsorted(table, lowest[hit] | _NUMBER, side="right")
-    # Where the last entry is below the key, start and stop are both the end.
-    counts = np.maximum(stops - starts[hit], 0)
-    before = np.concatenate([[0], np.cumsum(counts)])
-    places = np.arange(before[-1]) + np.repeat(starts[hit] - before[:-1], counts)
-    found: Hashes = (np.repeat(owners[hit], counts) << _NUMBER_BITS) | (table[places] & _NUMBER)
-    return found
 
 
 # --- all pairs at once -------------------------------------------------------------------------
@@ -398,7 +370,7 @@ class Corpus:
                 other = first[(packed & np.uint64(0xFFFFFFFF)).astype(np.int64)]
                 for found in self._kept.resembling(self._kept.take, one, other):
                     yield Pairs(self.same[found.ones], self.same[found.others], found.similarity)
-            if sum(map(len, fresh)) <= _LARGEST:
+            if sum(map(len, fresh)) <= _MOST_PAIRS:
                 done = np.sort(np.concatenate(fresh))
 
     def _band(self, band: int) -> NDArray[np.uint32]:
@@ -414,9 +386,9 @@ def _equal(keys: NDArray[np.uint32]) -> Iterator[tuple[Numbers, Numbers]]:
     """All pairs of places with the same key, the lower place first, some at a time."""
     table = (keys.astype(np.uint64) << np.uint64(32)) | np.arange(len(keys), dtype=np.uint64)
     table.sort()
-    places = (table & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    ordered = keys[places]
-    at = np.arange(len(keys))
+    places, ordered = table.astype(np.uint32), (table >> np.uint64(32)).astype(np.uint32)
+    del table
+    at = np.flatnonzero(ordered[1:] == ordered[:-1])
     for apart in range(1, len(keys)):
         # Keys that differ at this distance differ at every larger one.
         at = at[: np.searchsorted(at, len(keys) - apart)]
@@ -424,7 +396,7 @@ def _equal(keys: NDArray[np.uint32]) -> Iterator[tuple[Numbers, Numbers]]:
         if not len(at):
             return
         for part in (at[i : i + _WAITING] for i in range(0, len(at), _WAITING)):
-            yield places[part], places[part + apart]
+            yield places[part].astype(np.int64), places[part + apart].astype(np.int64)
 
 
 def _among(numbers: Hashes, ordered: Hashes) -> NDArray[np.bool_]:

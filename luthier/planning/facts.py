@@ -40,6 +40,8 @@ class Facts:
     trainable_parameters: int
     total_bytes: int
     available_bytes: int
+    has_encoder: bool = False
+    """The model is an encoder-decoder (`luthier.seq2seq`)."""
     kept_bytes: int = 0
     """Freed blocks that the C library may hold on to beside `total_bytes`."""
     data: DataStats | None = None

@@ -175,15 +175,16 @@ def build_without_weights(config: Any, train: TrainConfig, precision: Precision)
     Parameters that will be quantized carry the attribute `quantized`.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     from luthier import model as models
     from luthier.fused import fuse
 
     # Flash attention holds what the traced fused attention holds, and need not be installed.
     attention = "eager" if train.attn_implementation == "eager" else "sdpa"
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(
+        model: Any = kind.from_config(
             config, dtype=torch.float32, attn_implementation=attention
         )
         model.requires_grad_(train.lora is None)

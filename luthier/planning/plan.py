@@ -25,6 +25,7 @@ from luthier.planning import rows as rows_of
 from luthier.planning.facts import Facts, Lever
 from luthier.planning.memory import Footprint
 from luthier.planning.rows import Rows
+from luthier.planning.shapes import StepShape
 from luthier.planning.sharing import shared_out
 from luthier.prefixes import Prefixes
 from luthier.recipe import Recipe
@@ -37,6 +38,7 @@ MAX_POINTS = 500
 _SEVERITIES = ("error", "warning", "note")
 _OPTIONAL = ("bitsandbytes", "deepspeed", "liger_kernel")
 _NO_ROWS = "not known without the rows"
+_WHY = "the encoder reads the prompt, the decoder learns to say the answer"
 
 
 def plan(run: Run, *, runs: Path = RUNS, processes: Processes = ALONE) -> Plan:
@@ -54,8 +56,9 @@ def plan(run: Run, *, runs: Path = RUNS, processes: Processes = ALONE) -> Plan:
     """
     recipe = run.recipe
     hardware = describe(run.path)
-    precision, why = choose_precision(recipe.train, hardware)
     config, remark = memory.open_config(recipe.model, runs)
+    has_encoder = config.is_encoder_decoder
+    precision, why = choose_precision(recipe.train, hardware, has_encoder=has_encoder)
     renderer = _renderer(recipe, runs)
     rows, decisions = _look_at_rows(run, recipe.train, renderer)
     padded = memory.why_padded(config, recipe.train)
@@ -65,6 +68,7 @@ def plan(run: Run, *, runs: Path = RUNS, processes: Processes = ALONE) -> Plan:
         Decision(key="device", value=hardware.device, why=hardware.device_name),
         Decision(key="precision", value=precision, why=why),
         *([Decision(key="model", value=recipe.model.name, why=remark)] if remark else []),
+        *([Decision(key="architecture", value="encoder-decoder", why=_WHY)] if has_encoder else []),
         *decisions,
         *batch_decisions,
     ]
@@ -192,6 +196,17 @@ class _Situation:
         size = self.recipe.train.per_device_train_batch_size
         return None if self.padded else self.rows.prefixes(size)
 
+    @property
+    def has_encoder(self) -> bool:
+        """Whether the model is an encoder-decoder."""
+        return bool(self.config.is_encoder_decoder)
+
+    def largest_batch(self, train: TrainConfig) -> StepShape:
+        """The micro-batch that takes the most memory."""
+        if self.has_encoder:
+            return rows_of.largest_pairs(self.rows, train)
+        return rows_of.largest_batch(self.rows, train, self.prefixes)
+
     def sharing(self, train: TrainConfig) -> list[Decision]:
         """What is run once per batch, and how many tokens are computed for how many in the rows."""
         if self.rows.stats is None:
@@ -220,10 +235,9 @@ class _Situation:
 
     def footprint(self, train: TrainConfig) -> Footprint:
         """Peak memory with these settings."""
-        shape = rows_of.largest_batch(self.rows, train, self.prefixes)
-        precision = self.precision
+        shape, precision = self.largest_batch(train), self.precision
         if train.lora is not self.recipe.train.lora:
-            precision = choose_precision(train, self.hardware)[0]
+            precision = choose_precision(train, self.hardware, has_encoder=self.has_encoder)[0]
         whole = memory.estimate(
             self.config,
             train,
@@ -331,6 +345,7 @@ class _Situation:
             trainable_parameters=footprint.trainable_parameters,
             total_bytes=footprint.total - footprint.pageable,
             available_bytes=self.available,
+            has_encoder=self.has_encoder,
             kept_bytes=footprint.kept,
             data=self.rows.stats,
             levers=tuple(levers),
@@ -348,11 +363,13 @@ class _Situation:
         if not batches or not total_steps:
             return None
         text = self.config.get_text_config()
-        prefixes = self.prefixes
-        largest = rows_of.largest_batch(self.rows, train, prefixes)
-        typical = rows_of.computed_tokens(self.rows, train, prefixes) / batches
+        largest = self.largest_batch(train)
+        typical = rows_of.computed_tokens(self.rows, train, self.prefixes) / batches
         embeddings = text.vocab_size * text.hidden_size * (1 if text.tie_word_embeddings else 2)
         inner = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+        body = max(footprint.total_parameters - embeddings, 0)
+        if self.has_encoder:
+            body //= 2  # a token goes through the encoder or the decoder, about half of it each
         speed = throughput.measure(
             text.hidden_size, inner, precision=self.precision, device=self.hardware.device
         )
@@ -360,7 +377,7 @@ class _Situation:
             train,
             tokens=typical,
             trained=self.rows.trained / batches,
-            body=max(footprint.total_parameters - embeddings, 0),
+            body=body,
             trainable=footprint.trainable_parameters,
             vocabulary=text.vocab_size,
             hidden=text.hidden_size,

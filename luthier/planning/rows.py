@@ -12,7 +12,7 @@ from luthier import schedules
 from luthier.artifacts import DataStats, load_examples
 from luthier.chat import Renderer
 from luthier.example import Split
-from luthier.planning.shapes import EndToEnd, Padded, StepShape
+from luthier.planning.shapes import EndToEnd, Padded, Pairs, StepShape
 from luthier.prefixes import Prefixes, find_prefixes
 from luthier.run import Run
 from luthier.training.config import TrainConfig
@@ -194,6 +194,17 @@ def largest_batch(rows: Rows, train: TrainConfig, prefixes: Prefixes | None) -> 
     shapes = [tuple(_after_prefix(group, chosen) for group, chosen in c) for c in candidates]
     largest = max(shapes, key=lambda shape: EndToEnd(shape, 0).tokens)
     return EndToEnd(largest, _most_trained(rows, most))
+
+
+def largest_pairs(rows: Rows, train: TrainConfig) -> Pairs:
+    """The same for an encoder-decoder: the longest prompts with the longest answers."""
+    lines = train.per_device_train_batch_size
+    lines = min(lines, rows.count) if rows.count else lines
+    answered = max((row.trained for row in rows.sample), default=1)
+    asked = max((row.length - row.trained for row in rows.sample), default=1)
+    # The longest of all rows may not be in the sample; it is the prompts that differ in length.
+    asked = max(asked, rows.longest - answered, 1)
+    return Pairs(lines, asked, answered, _most_trained(rows, lines))
 
 
 def _groups(rows: Rows, prefixes: Prefixes) -> list[_Group]:

@@ -46,7 +46,28 @@ class Padded:
         return f"{self.lines:,} lines x {self.width:,} tokens"
 
 
-StepShape = EndToEnd | Padded
+@dataclass(frozen=True)
+class Pairs:
+    """Prompts for an encoder and answers for a decoder (`luthier.seq2seq`), each padded."""
+
+    rows: int
+    asked: int
+    """Tokens of the longest prompt."""
+    answered: int
+    """Tokens of the longest answer."""
+    trained: int
+    """Tokens that carry loss."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that go through the model, padding included."""
+        return self.rows * (self.asked + self.answered)
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} rows x {self.asked:,} tokens read and {self.answered:,} answered"
+
+
+StepShape = EndToEnd | Padded | Pairs
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from luthier import model as models
-from luthier import ragged
+from luthier import ragged, seq2seq
 from luthier.chunked_loss import sum_over_chunks
 from luthier.hardware import Precision
-from luthier.planning.shapes import EndToEnd, Padded, StepShape, Traced
+from luthier.planning.shapes import EndToEnd, Padded, Pairs, StepShape, Traced
 
 
 def why_padded(model: Any, attn_implementation: str) -> str:
@@ -59,7 +59,7 @@ def trace_step(
     """
     # Frozen weights may be rounded at their first use: let that happen unseen.
     with _Kernels(precision, device), torch.no_grad():
-        _decode(model, Padded(1, 2, 1))
+        _decode(model, Pairs(1, 2, 1, 1) if isinstance(shape, Pairs) else Padded(1, 2, 1))
     parameters = [p for p in model.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.grad = torch.empty_like(parameter) if accumulates else None
@@ -94,6 +94,10 @@ def trace_step(
 
 def _decode(model: Any, shape: StepShape) -> Tensor:
     """The decoder over a micro-batch, as training runs it: (lines, tokens, hidden)."""
+    if isinstance(shape, Pairs):
+        asked = torch.empty(shape.rows, shape.asked, dtype=torch.int64, device="meta")
+        said = torch.empty(shape.rows, shape.answered, dtype=torch.int64, device="meta")
+        return seq2seq.decode(model, said, seq2seq.encode(model, asked, asked))
     lines = (1, shape.tokens) if isinstance(shape, EndToEnd) else (shape.lines, shape.width)
     ids = torch.empty(lines, dtype=torch.int64, device="meta")
     given = {}
@@ -201,6 +205,12 @@ class _Kernels(TorchFunctionMode):  # type: ignore[misc]
             mask = kwargs.get("attn_mask")
             # Kernels add masks: one of booleans becomes one of numbers, kept for the backward.
             mask = None if mask is None else mask.to(query.dtype)
+            dropout = kwargs.get("dropout_p", 0.0)
+            if self.device != "cuda" and (dropout or (mask is not None and mask.requires_grad)):
+                # No fused kernel there drops scores out, or gives the mask a gradient.
+                return torch._scaled_dot_product_attention_math(
+                    query, key, value, mask, dropout, kwargs.get("is_causal", False)
+                )[0]
             if mask is not None and kwargs.get("enable_gqa") and self.device == "cuda":
                 # No fused kernel there takes a mask together with fewer heads of keys.
                 return torch._scaled_dot_product_attention_math(
@@ -245,11 +255,17 @@ def _also_when_recomputing(model: Any, kernels: _Kernels) -> Iterator[None]:
     with ExitStack() as stack:
         layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
         # A layer's own hooks are not called again; those of its attention and so on are.
-        for part in (child for layer in layers for child in layer.children()):
+        for part in (part for layer in layers for part in _parts(layer)):
             stack.callback(part.register_forward_pre_hook(enter).remove)
             # Recomputation ends by an exception, once all it needs is there.
             stack.callback(part.register_forward_hook(leave, always_call=True).remove)
         yield
+
+
+def _parts(layer: Any) -> Iterator[Any]:
+    """What a layer calls; T5's keep it in a list, which is not called itself."""
+    for child in layer.children():
+        yield from child if isinstance(child, torch.nn.ModuleList) else [child]
 
 
 class _FusedAttention(torch.autograd.Function):  # type: ignore[misc]

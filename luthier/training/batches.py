@@ -2,7 +2,8 @@
 
 An *item* is a rendered row. A *line* of a batch plan is one item, or with packing several that
 never see each other. A *batch* is what one forward pass takes: all rows end to end where the
-model's attention allows (`ragged.py`), else padded lines.
+model's attention allows (`ragged.py`), else padded lines; with an encoder, padded prompts and
+padded answers (`seq2seq.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from luthier.errors import DataError
 from luthier.example import Example
 from luthier.prefixes import Prefixes, find_prefixes
 from luthier.ragged import Layout, lay_out
+from luthier.seq2seq import padded, take_apart
 from luthier.training.config import TrainConfig
 from luthier.training.smoothing import ClassSmoothing
 
@@ -49,17 +51,19 @@ class Batch:
     """What one forward pass takes. B lines of T tokens, N trained tokens."""
 
     input_ids: Tensor
-    """(B, T) int64; end to end: B is 1; else padded on the right."""
+    """(B, T) int64; end to end: B is 1; else padded on the right; what an encoder reads."""
     position_ids: Tensor | None
     """(B, T) int64, counted within each row; None: 0..T-1."""
     attention_mask: Tensor | None
-    """(B, 1, T, T) float32, 0 or -inf, block-diagonal and causal; None: causal."""
+    """(B, 1, T, T) float32, 0 or -inf, block-diagonal and causal; None: causal. For an encoder
+    (B, T) int64, 0 at padding."""
     layout: Layout | None
     """Of rows end to end; None: padded lines."""
     row_lengths: Tensor
     """(B, T) int64: length of the row each token belongs to (NEFTune's L)."""
     sources: Tensor
-    """(N,) int64: flat positions in (B, T) of the hidden states that predict the targets."""
+    """(N,) int64: flat positions in (B, T), of a decoder (B, A), of the hidden states that predict
+    the targets."""
     targets: Tensor
     """(N,) int64."""
     soft: list[tuple[int, list[int], list[float]]]
@@ -67,11 +71,14 @@ class Batch:
     items: list[Item]
     tokens: int
     """Tokens that are no padding, a shared prefix counted for each row."""
+    decoder_ids: Tensor | None = None
+    """(B, A) int64: what the decoder is given beside an encoder, padded on the right."""
 
     @property
     def computed_tokens(self) -> int:
         """Tokens that go through the model: a shared prefix once, padding included."""
-        return self.input_ids.numel()
+        decoded = 0 if self.decoder_ids is None else self.decoder_ids.numel()
+        return self.input_ids.numel() + decoded
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -194,7 +201,12 @@ def _pack(order: list[int], items: Sequence[Item], limit: int, seed: int) -> lis
 
 
 def collate(
-    plan: BatchPlan, items: Sequence[Item], *, pad_id: int, prefixes: Prefixes | None = None
+    plan: BatchPlan,
+    items: Sequence[Item],
+    *,
+    pad_id: int,
+    prefixes: Prefixes | None = None,
+    start_id: int | None = None,
 ) -> Batch:
     """Turn a batch plan into tensors.
 
@@ -204,7 +216,10 @@ def collate(
         pad_id: token for the padding on the right; causal attention never looks there.
         prefixes: what items share; with it, rows are laid end to end (`ragged.py`); without,
             lines are padded.
+        start_id: what a decoder beside an encoder starts with; None: there is no encoder.
     """
+    if start_id is not None:
+        return _for_encoder([items[i] for line in plan for i in line], pad_id, start_id)
     if prefixes is not None:
         return _end_to_end([i for line in plan for i in line], items, prefixes)
     return _padded(plan, items, pad_id)
@@ -275,6 +290,35 @@ def _padded(plan: BatchPlan, items: Sequence[Item], pad_id: int) -> Batch:
         soft=soft,
         items=rows,
         tokens=sum(len(item.ids) for item in rows),
+    )
+
+
+def _for_encoder(rows: list[Item], pad_id: int, start_id: int) -> Batch:
+    """Prompts for the encoder, and for the decoder answers shifted by the start token."""
+    pairs = [take_apart(item.ids, item.trained) for item in rows]
+    input_ids, mask = padded([pair.asked for pair in pairs], pad_id)
+    decoder_ids, _ = padded([[start_id, *pair.answer[:-1]] for pair in pairs], pad_id)
+    width = decoder_ids.shape[1]
+    targets: list[int] = []
+    sources: list[int] = []
+    soft: list[tuple[int, list[int], list[float]]] = []
+    for number, (item, pair) in enumerate(zip(rows, pairs, strict=True)):
+        first = len(targets) - len(pair.asked)
+        soft += [(first + at, *target) for at, target in item.soft.items()]
+        sources += range(number * width, number * width + len(pair.answer))
+        targets += pair.answer
+    return Batch(
+        input_ids=input_ids,
+        position_ids=None,
+        attention_mask=mask,
+        layout=None,
+        row_lengths=mask.sum(dim=1, keepdim=True).expand_as(mask),
+        sources=torch.tensor(sources, dtype=torch.int64),
+        targets=torch.tensor(targets, dtype=torch.int64),
+        soft=soft,
+        items=rows,
+        tokens=sum(len(item.ids) for item in rows),
+        decoder_ids=decoder_ids,
     )
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from luthier import model as models
+from luthier import seq2seq
 from luthier.chunked_loss import sum_over_chunks
 from luthier.ragged import laid_out
 from luthier.training.batches import Batch
@@ -20,7 +21,7 @@ def summed_loss(model: torch.nn.Module, batch: Batch, *, label_smoothing: float 
     """Forward pass and summed cross-entropy of the trained tokens.
 
     Args:
-        model: the decoder, plain or wrapped by peft.
+        model: plain or wrapped by peft.
         batch: see `Batch`.
         label_smoothing: epsilon over the vocabulary: (1-eps) NLL + eps mean_v(-log p_v), as in
             Hugging Face's LabelSmoother. Targets that are distributions already are left alone.
@@ -40,7 +41,11 @@ def summed_loss(model: torch.nn.Module, batch: Batch, *, label_smoothing: float 
 
 
 def run_backbone(model: torch.nn.Module, batch: Batch) -> Tensor:
-    """Hidden states (B, T, H) of the lines of a batch."""
+    """Hidden states (B, T, H) of the lines of a batch; with an encoder (B, A, H) of the answers."""
+    if batch.decoder_ids is not None:
+        assert batch.attention_mask is not None
+        encoded = seq2seq.encode(model, batch.input_ids, batch.attention_mask)
+        return seq2seq.decode(model, batch.decoder_ids, encoded)
     extra = {"position_ids": batch.position_ids, "attention_mask": batch.attention_mask}
     given = {name: value for name, value in extra.items() if value is not None}
     with laid_out(model, batch.layout):

@@ -20,7 +20,7 @@ import torch
 from accelerate import Accelerator
 
 from luthier import model as models
-from luthier import ragged, schedules
+from luthier import ragged, schedules, seq2seq
 from luthier.artifacts import Plan
 from luthier.chat import Renderer
 from luthier.console import say
@@ -102,6 +102,7 @@ class Trainer:
         if padded:
             say(f"rows are padded, and shared prompts are run for every row: {padded}")
         self.end_to_end = not padded
+        self.start_id = seq2seq.start_id(self.model)
         # Sliding windows and recurrent states heed no mask between the rows of a packed line.
         self.rows_apart = not self.end_to_end and not models.has_plain_cache(self.model)
         self.team.check(self.model, items)
@@ -262,7 +263,11 @@ class Trainer:
         if self.rows_apart:
             plan = [[i] for line in plan for i in line]
         batch = batches.collate(
-            plan, self.items, pad_id=self.renderer.pad_id, prefixes=self.prefixes
+            plan,
+            self.items,
+            pad_id=self.renderer.pad_id,
+            prefixes=self.prefixes,
+            start_id=self.start_id,
         )
         return batch.to(self.device)
 

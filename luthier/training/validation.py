@@ -11,6 +11,7 @@ from luthier.chat import Renderer
 from luthier.example import Example
 from luthier.out_of_memory import BatchSize, announce
 from luthier.scoring import label_scores
+from luthier.seq2seq import start_id
 from luthier.training.batches import Item, collate, shared_prefixes
 from luthier.training.loss import summed_loss
 from luthier.training.parallel import Team
@@ -72,14 +73,14 @@ def _loss(
     end_to_end: bool,
 ) -> tuple[float, int]:
     """(summed loss, trained tokens)."""
-    prefixes = shared_prefixes(items, size.rows) if end_to_end else None
+    prefixes, start = shared_prefixes(items, size.rows) if end_to_end else None, start_id(model)
     group_of = prefixes.group_of if prefixes else [0] * len(items)
     # The longest first: what does not fit fails at once.
     order = sorted(range(len(items)), key=lambda i: (group_of[i], -len(items[i].ids)))
 
     def of_rows(rows: Sequence[int]) -> tuple[float, int]:
         plan = [[i] for i in rows]
-        batch = collate(plan, items, pad_id=pad_id, prefixes=prefixes).to(device)
+        batch = collate(plan, items, pad_id=pad_id, prefixes=prefixes, start_id=start).to(device)
         return float(summed_loss(model, batch)), len(batch.targets)
 
     found = [summed for _, summed in size.run(order, of_rows)]

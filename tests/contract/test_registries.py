@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,10 @@ import pytest
 from luthier import recipe as recipes
 from luthier.artifacts import Finding
 from luthier.chat import Rendered
+from luthier.data import sample as samples
 from luthier.data.candidate import Candidate
 from luthier.data.config import SourceConfig
+from luthier.data.dataset_check import Context
 from luthier.data.rows import Reject, Row, Table
 from luthier.evaluation.outcome import Answers, Choices, Metric, Outcome
 from luthier.example import Example, Message, Origin
@@ -28,7 +31,8 @@ from luthier.registry import Registry
 
 KINDS = get_args(TaskSection.model_fields["kind"].annotation)
 FEWEST = {
-    "baselines": 4, "checks": 20, "exporters": 2, "filters": 7, "formats": 3, "metrics": 10,
+    "baselines": 5, "checks": 20, "exporters": 2, "filters": 25, "formats": 18, "lints": 20,
+    "metrics": 11,
 }  # fmt: skip
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
 
@@ -105,17 +109,47 @@ def test_filters_give_a_reason_or_let_pass(registry: Registry, name: str) -> Non
 
 @pytest.mark.parametrize(("registry", "name"), members("formats"))
 def test_formats_yield_rows_and_rejects(registry: Registry, name: str) -> None:
-    rows = registry.load(name).rows
-    assert list(signature(rows)) == ["table", "source"]
-    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
-    good = {"input": "a", "output": "b", "text": "c", "messages": turns, "more": 1}
-    bad = {"input": [1], "output": {}, "text": 3, "messages": "no", "more": 2}
+    module = registry.load(name)
+    first, second, *options = signature(module.rows).values()
+    assert (first.name, second.name) == ("table", "source")
+    for option in options:
+        assert option.kind is option.KEYWORD_ONLY and option.default is not option.empty, option
+    good = {**module.EXAMPLE, "more": 1}
+    bad = {key: {"no": {"text": 1}} for key in good}
     records = [Row(Origin("x", 1), good), Row(Origin("x", 2), bad), Reject(Origin("x", 3), "w", {})]
-    found = list(rows(Table("x", iter(records), list(good)), SourceConfig(path="x")))
+    table = Table("x", iter(records), list(good))
+    found = list(module.rows(table, SourceConfig(path="x")))
     assert [row.origin.row for row in found] == [1, 2, 3], "nothing is dropped silently"
-    assert isinstance(found[0], Row) and found[0].fields["more"] == 1
+    assert isinstance(found[0], Row)
+    assert found[0].messages or found[0].text or "output" in found[0].fields
     assert isinstance(found[1], Reject) and re.match(r"[^:]+: .", found[1].reason)
     assert found[2] is records[2]
+
+
+@pytest.mark.parametrize(("registry", "name"), members("formats"))
+def test_formats_know_their_own(registry: Registry, name: str, tmp_path: Path) -> None:
+    module = registry.load(name)
+    path = tmp_path / "rows.jsonl"
+    path.write_text((json.dumps(module.EXAMPLE) + "\n") * 30, encoding="utf-8")
+    sample = samples.take(path, "rows.jsonl")
+    sure = {other: registry.load(other).fits(sample) for other in registry.names()}
+    assert all(0 <= value <= 1 for value in sure.values())
+    assert sure[name] > 0, "a record of its own"
+
+
+# --- lints -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("registry", "name"), members("lints"))
+def test_lints_look_at_rows_and_find_nothing_in_none(registry: Registry, name: str) -> None:
+    module = registry.load(name)
+    assert list(signature(module.build)) == ["context"]
+    assert isinstance(module.NEEDS, (tuple, frozenset, set, list))
+    assert module.build(Context(kind="classification")).findings() == []
+    check = module.build(Context(kind="classification"))
+    row = Row(Origin("x", 1), {"input": "Hello there, all of you.", "output": "yes"})
+    check.see(candidate(ROWS[0]), row)
+    assert check.findings() == [], "one ordinary row is no finding"
 
 
 # --- checks ------------------------------------------------------------------------------------

@@ -1,41 +1,19 @@
-"""Importers of conversations: messages with tools, ShareGPT, LIMA, OIG, Guanaco, preference pairs."""
+"""Importers of conversations: messages with tools, ShareGPT, LIMA, OIG, Guanaco, pairs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from format_rows import one, read, reason
 
-from luthier.data.config import SourceConfig
 from luthier.data.formats import guanaco, lima, messages, oig, preference, sharegpt
-from luthier.data.rows import Reject, Row, Table
+from luthier.data.rows import Reject, Row
 from luthier.errors import DataError
-from luthier.example import Message, Origin
+from luthier.example import Message
 
-SOURCE = SourceConfig(path="rows")
 USER, ANSWER = Message("user", "hi"), Message("assistant", "ho")
-
-
-def read(importer: Any, *records: dict[str, Any], **options: Any) -> list[Row | Reject]:
-    def stream() -> Iterator[Row | Reject]:
-        for number, fields in enumerate(records, 1):
-            yield Row(Origin("rows", number), fields)
-
-    return list(importer.rows(Table("rows", stream()), SOURCE, **options))
-
-
-def one(importer: Any, record: dict[str, Any], **options: Any) -> Row:
-    (row,) = read(importer, record, **options)
-    assert isinstance(row, Row), row
-    return row
-
-
-def reason(importer: Any, record: dict[str, Any], **options: Any) -> str:
-    (row,) = read(importer, record, **options)
-    assert isinstance(row, Reject), row
-    return row.reason
 
 
 def turns(*pairs: tuple[str, Any]) -> list[dict[str, Any]]:
@@ -157,7 +135,10 @@ def test_sharegpt_calls_tools_in_turns_of_their_own() -> None:
     [
         (turns(("human", "a"), ("human", "b"), ("gpt", "c")), "message 2 is from user after user"),
         (turns(("human", "a"), ("gpt", "b"), ("gpt", "c")), "message 3 is from assistant after"),
-        (turns(("gpt", "a"), ("human", "b"), ("gpt", "c")), "message 1 is from assistant, expected"),
+        (
+            turns(("gpt", "a"), ("human", "b"), ("gpt", "c")),
+            "message 1 is from assistant, expected",
+        ),
         (turns(("human", "a"), ("gpt", " ")), "message 2 (assistant) is empty"),
         (turns(("human", "a"), ("gpt", "b"), ("human", "c")), "the last message is from user"),
         (turns(("human", "a"), ("alien", "b")), "message 2: role 'alien' is none of system, user"),
@@ -220,7 +201,9 @@ def test_oig_lines_begin_turns() -> None:
 
 def test_oig_texts_without_turns_are_rejected() -> None:
     assert reason(oig, {"text": "It rains."}).startswith("no turns: ")
-    assert "the last message is from user" in reason(oig, {"text": "<human>: a\n<bot>: b\n<human>: c"})
+    assert "the last message is from user" in reason(
+        oig, {"text": "<human>: a\n<bot>: b\n<human>: c"}
+    )
     assert reason(oig, {"tekst": "x"}).startswith("missing field: no 'text' in this row. Did you")
 
 

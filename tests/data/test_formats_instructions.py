@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from format_rows import one, read, reason
 
 from luthier.data.config import SourceConfig
 from luthier.data.formats import (
@@ -21,7 +22,6 @@ from luthier.data.formats import (
 from luthier.data.rows import Reject, Row, Table
 from luthier.errors import DataError
 from luthier.example import Message
-from tests.data.test_formats_conversations import one, read, reason
 
 SOURCE = SourceConfig(path="rows")
 
@@ -127,7 +127,7 @@ def test_lines_that_cannot_be_mended_are_rejects(tmp_path: Path) -> None:
     found = [(row.origin.row, row.reason if isinstance(row, Reject) else "") for row in rows]
     assert found == [
         (1, r"not JSON: Invalid \escape at column 20"),
-        (2, "not JSON: Unterminated string starting at at column 17"),
+        (2, "not JSON: a text that begins in this line ends neither in it nor after it"),
         (3, ""),
         (4, "not an object: found a list"),
         (5, "not JSON: Expecting value at column 1"),
@@ -215,7 +215,9 @@ def test_constraints_and_reformulations_can_be_left_out() -> None:
 def test_placeholders_are_filled_where_nobody_did() -> None:
     record = {"instruction": "Sum up {INPUT}.", "instances": [{"input": "1", "output": "1"}]}
     assert said(one(unnatural_instructions, record))[0] == ("user", "Sum up 1.")
-    assert reason(unnatural_instructions, {"instruction": "a", "instances": []}).startswith("no inst")
+    assert reason(unnatural_instructions, {"instruction": "a", "instances": []}).startswith(
+        "no inst"
+    )
 
 
 # --- FLAN, P3, chain of thought ----------------------------------------------------------------

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from format_rows import one, read, reason
 
 from luthier.data.config import SourceConfig
 from luthier.data.formats import super_ni
 from luthier.data.rows import Reject, Row
 from luthier.errors import DataError
-from tests.data.test_formats_conversations import one, read, reason
 
 SOURCE = SourceConfig(path="task.json")
 TASK: dict[str, Any] = {
@@ -100,10 +100,19 @@ def test_lists_of_tasks_and_single_instances_are_read(tmp_path: Path) -> None:
         ({"Instances": []}, "missing field: no 'Definition'"),
         ({"Definition": "a"}, "missing field: no 'Instances'"),
         ({"Definition": "a", "Instances": []}, "no instances: "),
-        ({"Definition": {}, "Instances": [{"input": "", "output": ""}]}, "wrong type: 'Definition'"),
+        (
+            {"Definition": {}, "Instances": [{"input": "", "output": ""}]},
+            "wrong type: 'Definition'",
+        ),
         ({"Definition": "a", "Instances": {}}, "wrong type: 'Instances' holds an object"),
-        ({"Definition": "a", "Instances": [{"input": [1], "output": ["b"]}]}, "wrong type: 'input'"),
-        ({"Definition": "a", "Instances": [{"input": "x", "output": [{}]}]}, "wrong type: 'output'"),
+        (
+            {"Definition": "a", "Instances": [{"input": [1], "output": ["b"]}]},
+            "wrong type: 'input'",
+        ),
+        (
+            {"Definition": "a", "Instances": [{"input": "x", "output": [{}]}]},
+            "wrong type: 'output'",
+        ),
     ],
 )
 def test_tasks_that_lack_something_are_rejected(task: dict[str, Any], why: str) -> None:
@@ -122,7 +131,9 @@ def test_empty_and_damaged_task_files_say_so(tmp_path: Path) -> None:
 def test_rows_of_different_tasks_do_not_share(tmp_path: Path) -> None:
     other = {**TASK, "Definition": ["Subtract."], "Positive Examples": []}
     rows = [row for row in read(super_ni, _whole(TASK), _whole(other)) if isinstance(row, Row)]
-    assert [row.fields["definition"] for row in rows] == ["Add the numbers."] * 2 + ["Subtract."] * 2
+    assert [row.fields["definition"] for row in rows] == ["Add the numbers."] * 2 + [
+        "Subtract."
+    ] * 2
 
 
 def _whole(task: dict[str, Any]) -> dict[str, Any]:

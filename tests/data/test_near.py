@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.chat import Rendered
-from luthier.data import near
+from luthier.data import near, tables
 from luthier.data.candidate import Candidate
 from luthier.data.config import SplitConfig
 from luthier.data.filters.near_duplicates import build
@@ -215,8 +215,10 @@ def test_blocks_and_tables_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(near, "_WAITING", 100)  # and shingles written
     for block in (1, 7, 16):
         assert kept(texts, block) == expected
-    monkeypatch.setattr(near, "_LARGEST", 16 * 27)
-    assert kept(texts, 16) == expected
+    for largest in (16 * 27, 40 * 27):  # and go to disk
+        monkeypatch.setattr(tables, "_LARGEST", largest)
+        monkeypatch.setattr(tables, "_PAGE", 8)
+        assert kept(texts, 16) == expected
 
 
 def test_all_pairs_are_those_of_one_text_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +231,7 @@ def test_all_pairs_are_those_of_one_text_after_another(monkeypatch: pytest.Monke
         index.add(entry)
     assert len(expected) > 40
     for largest in (1 << 24, 0):
-        monkeypatch.setattr(near, "_LARGEST", largest)
+        monkeypatch.setattr(near, "_MOST_PAIRS", largest)
         found = resemblance(texts, 0.6)
         assert found.pairs == sorted(expected)
         assert found.same == [*range(121), 120, 120]
@@ -275,7 +277,7 @@ def test_memory_does_not_grow_with_the_texts(tmp_path: Path) -> None:
         for entry in index.entries([" ".join(chance.choices(words, k=400)) for _ in range(1024)]):
             index.add(entry)
     index.entry("sorts the latest texts in")
-    assert sum(len(t) for t in index._tables) == 3072 * banding(0.8)[0]
+    assert sum(map(len, index._tables._parts)) == 3072 * banding(0.8)[0]
     assert index._kept._file.size > 0.75 * 3072 * 398 * 8
     assert list(tmp_path.iterdir()) == [], "a file without a name leaves nothing behind"
 
@@ -288,6 +290,30 @@ def test_a_folder_that_takes_no_file_is_named(tmp_path: Path) -> None:
         for _ in range(4):
             for entry in index.entries([f"{t} {i}" for i, t in enumerate(texts)]):
                 index.add(entry)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**9), st.sampled_from([8, 60, 1 << 24]))
+def test_tables_find_every_entry_of_a_key(seed: int, largest: int) -> None:
+    random = np.random.default_rng(seed)
+    keys = random.integers(0, 2**36, 40, dtype=np.uint64)[random.integers(0, 40, 300)]
+    entries = (keys << np.uint64(28)) | np.arange(300, dtype=np.uint64)
+    before = tables._LARGEST, tables._PAGE
+    tables._LARGEST, tables._PAGE = largest, 4
+    try:
+        table = tables.Tables()
+        for part in np.split(entries, np.sort(random.integers(0, 301, 20))):
+            if len(part):
+                table.put(part)
+    finally:
+        tables._LARGEST = before[0]
+    wanted = random.choice(keys, 30)
+    wanted[::3] += np.uint64(1)
+    found = table.matches(np.sort((wanted << np.uint64(28)) | np.arange(30, dtype=np.uint64)))
+    tables._PAGE = before[1]
+    pairs = [(int(p) >> 28, int(p) & ((1 << 28) - 1)) for p in found]
+    assert pairs == [(o, n) for o in range(30) for n in range(300) if wanted[o] == keys[n]]
+    assert (largest == 1 << 24) == (not table._sealed)
 
 
 # --- in the dataset ----------------------------------------------------------------------------

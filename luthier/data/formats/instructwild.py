@@ -20,6 +20,7 @@ from luthier.example import Origin
 
 MOST_LINES = 16
 """Over which one record may be broken."""
+_OPEN = "a text that begins in this line ends neither in it nor after it"
 EXAMPLE: dict[str, Any] = {"instruction": "Is grass green?", "output": "Yes."}
 """A record of this format."""
 _DECODER = json.JSONDecoder(
@@ -92,9 +93,11 @@ def _records(path: Path, table: Table) -> Iterator[Row | Reject]:
             try:
                 value, text, taken = *_decoded(line), 0
             except (ValueError, RecursionError) as error:
-                found = _joined(line, ahead, file) if _breaks_off(error) else None
+                broken = _breaks_off(error)
+                found = _joined(line, ahead, file) if broken else None
                 if found is None:
-                    reason = damage.reason(line) or f"not JSON: {json_rows._plain(error)}"
+                    said = _OPEN if broken else json_rows._plain(error)
+                    reason = damage.reason(line) or f"not JSON: {said}"
                     yield Reject(origin, reason, {"line": line.rstrip("\r\n")})
                     continue
                 value, text, taken = found

@@ -8,7 +8,15 @@ from typing import Any
 from luthier.data.config import SourceConfig
 from luthier.data.conversation import Unfit
 from luthier.data.instructions import require_choice
-from luthier.data.message_tree import Forest, Node, pairs_of, path_ends, path_row, tree_nodes
+from luthier.data.message_tree import (
+    Forest,
+    Node,
+    pairs_of,
+    path_ends,
+    path_row,
+    tree_nodes,
+    unanswered,
+)
 from luthier.data.rows import Reject, Row, Table
 from luthier.data.sample import Sample
 from luthier.errors import DataError
@@ -44,7 +52,8 @@ def rows(
         table: the opened file.
         source: what the recipe says of it.
         paths: `best` follows the best-ranked (else the first) reply down to the last answer; `all`
-            gives every path to an answer after which there is no other; `pairs` gives a row for
+            gives every path to an answer after which there is no other, and a reject for each
+            question without one; `pairs` gives a row for
             every two ranked answers to the same question: the better one, with the worse in the
             field `rejected`.
         lang: only trees in this language, as in `en`; others are rejects.
@@ -101,6 +110,10 @@ def _rows(root: Node, kept: dict[str, Any], paths: str, lang: str | None) -> Ite
         what = "no ranked answers" if paths == "pairs" else "no answer"
         missing = "two ranked replies to one question" if paths == "pairs" else "assistant's reply"
         yield Reject(root.origin, f"{what}: no {missing} in the tree", known)
+    elif paths == "all":
+        for node in unanswered(root):
+            fields = {**known, **node.meta, "text": node.text}
+            yield Reject(node.origin, f"no answer: nobody answered message {node.id}", fields)
 
 
 def fits(sample: Sample) -> float:
