@@ -153,7 +153,9 @@ def _find_targets(model: Any, lora: LoraSection) -> list[str] | str:
                 f"train.lora.modules_to_save: the model has no module '{module}'."
                 f"{nearest(module, {n.rpartition('.')[2] for n in names})}"
             )
-    indices, count = lora.layers_to_transform, model.config.get_text_config().num_hidden_layers
+    config = model.config.get_text_config()
+    count = max(config.num_hidden_layers, getattr(config, "num_decoder_layers", 0))
+    indices = lora.layers_to_transform
     for index in [indices] if isinstance(indices, int) else indices or []:
         if not 0 <= index < count:
             raise ModelError(

@@ -79,7 +79,8 @@ def eject(run: Run, out: Path, *, runs: Path = RUNS) -> Ejected:
         runs: where `model: run:NAME` is looked up.
 
     Raises:
-        LuthierError: a file is there already, or the model is one that only luthier can open.
+        LuthierError: a file is there already, or the model is one that only luthier can open, or
+            that TRL cannot train.
     """
     from luthier import model as models
     from luthier.chat import Renderer
@@ -87,6 +88,11 @@ def eject(run: Run, out: Path, *, runs: Path = RUNS) -> Ejected:
 
     recipe, plan = run.recipe, Plan.load(run)
     run.require("data")
+    if models.open_config(recipe.model, runs).is_encoder_decoder:
+        raise LuthierError(
+            f"model: '{recipe.model.name}' is an encoder-decoder, and TRL's SFTTrainer trains models "
+            "without an encoder. Export what luthier trains with `luthier ship`."
+        )
     model, elsewhere = _names_of_model(recipe, runs)
     splits = {split: load_examples(run, split) for split in SPLITS}
     files = {

@@ -206,7 +206,7 @@ def _keeper(kept: Kept, recipe: Recipe) -> Keep:
         value = row.example.fields.get(column) if column else None
         rendered = row.rendered
         kept.append(
-            row.example, row.question, family=as_text(value) or None,
+            row.example, row.subject, family=as_text(value) or None,
             tokens=len(rendered.input_ids), trained=sum(rendered.trained),
         )  # fmt: skip
 

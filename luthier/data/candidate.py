@@ -30,6 +30,26 @@ class Candidate:
         return self.render(self.example)
 
     @property
+    def subject(self) -> str:
+        """What tells the row from others with the same instruction: its input, where it has one.
+
+        A task's thousands of rows share an instruction of hundreds of words; compared as a whole,
+        all of them would nearly repeat each other.
+        """
+        given = self.example.fields.get("input")
+        if self.shared and isinstance(given, str):
+            return given
+        return self.question
+
+    @property
+    def shared(self) -> str:
+        """The instruction that stands apart from the row's input; empty where there is none."""
+        fields = self.example.fields
+        said, given = fields.get("instruction"), fields.get("input")
+        apart = isinstance(said, str) and isinstance(given, str) and given.strip()
+        return said.strip() if apart and self.example.template is None else ""
+
+    @property
     def texts(self) -> list[str]:
         """Every text of the row that a person wrote."""
         example = self.example

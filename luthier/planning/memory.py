@@ -184,9 +184,7 @@ def build_without_weights(config: Any, train: TrainConfig, precision: Precision)
     attention = "eager" if train.attn_implementation == "eager" else "sdpa"
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):
-        model: Any = kind.from_config(
-            config, dtype=torch.float32, attn_implementation=attention
-        )
+        model: Any = kind.from_config(config, dtype=torch.float32, attn_implementation=attention)
         model.requires_grad_(train.lora is None)
         fuse(model)
         if train.quantization is not None:
@@ -204,7 +202,7 @@ def build_without_weights(config: Any, train: TrainConfig, precision: Precision)
 
 
 def _mark_quantized(model: Any, quantization: QuantizationSection) -> None:
-    """Mark the weights that become codes: linear layers but the head and those skipped."""
+    """Mark the weights that become codes: linear layers but the head and those left out."""
     from torch import nn
     from transformers.quantizers.quantizers_utils import should_convert_module
 
@@ -213,8 +211,11 @@ def _mark_quantized(model: Any, quantization: QuantizationSection) -> None:
 
     head = model.get_output_embeddings()
     skipped = quantization.llm_int8_skip_modules
+    left_out = [*(skipped or []), *(model._keep_in_fp32_modules or [])]
     for name, module in model.named_modules():
-        wanted = module is not head if skipped is None else should_convert_module(name, skipped)
+        wanted = (skipped is not None or module is not head) and should_convert_module(
+            name, left_out
+        )
         if type(module) is nn.Linear and wanted:
             module.__class__ = Quantized
             module.weight.quantized = True

@@ -17,13 +17,14 @@ from luthier.recipe import Recipe
 from luthier.run import Run
 
 
-def model_card(run: Run, exporter: ModuleType) -> str:
+def model_card(run: Run, exporter: ModuleType, *, has_encoder: bool = False) -> str:
     """Write the card of an export as Markdown, with the metadata block the hub reads.
 
     Args:
         run: a run whose train stage has finished; figures are given where it was evaluated.
         exporter: says the LIBRARY that opens the export, the USE, a piece of Python, and whether
             it NEEDS_BASE.
+        has_encoder: the model is an encoder-decoder.
     """
     made, summary, data = MadeWith.of(run), TrainSummary.load(run), DataStats.load(run)
     recipe, version = made.recipe, made.lock["versions"].get("luthier", __version__)
@@ -31,6 +32,8 @@ def model_card(run: Run, exporter: ModuleType) -> str:
     metadata = ["---", f"library_name: {exporter.LIBRARY}", "tags: [luthier]", "---"]
     if hub:
         metadata.insert(1, f"base_model: {hub}")
+    # Libraries name their classes after the kind of model.
+    use = exporter.USE.replace("ForCausalLM", "ForSeq2SeqLM") if has_encoder else exporter.USE
     rate = f"{recipe.train.optim}, learning rate {recipe.train.learning_rate:g}"
     parts = [
         "\n".join(metadata),
@@ -45,7 +48,7 @@ def model_card(run: Run, exporter: ModuleType) -> str:
         *(_results(Evaluation.load(run)) if run.is_done("evaluate") else []),
         *_question(run, recipe),
         "## How to use it",
-        f"```python\n{exporter.USE}\n```",
+        f"```python\n{use}\n```",
         *(_on_base(recipe.model.name) if exporter.NEEDS_BASE else []),
         f"Or with luthier, which also calibrates: `luthier predict {run.name} ...`.",
     ]

@@ -17,6 +17,7 @@ import torch
 import transformers
 
 from luthier import model as models
+from luthier import seq2seq
 from luthier.artifacts import TrainSummary, load_examples
 from luthier.atomic import STAGED
 from luthier.chat import Renderer
@@ -52,7 +53,8 @@ def ship(run: Run, *, runs: Path = RUNS) -> list[Path]:
     """
     recipe = recipe_of(run)
     rows = _questions(run)
-    asked = _tokens(models.open_tokenizer(base_of(run, runs), runs), run, rows)
+    tokenizer = models.open_tokenizer(base_of(run, runs), runs)
+    asked = _tokens(tokenizer, run, rows)
     expected = _answers(_trained_in_fp32(run, runs), asked)
     folders = []
     for name in dict.fromkeys(recipe.exporters):
@@ -60,7 +62,7 @@ def ship(run: Run, *, runs: Path = RUNS) -> list[Path]:
         folder = run.folder("ship") / name
         with _whole(folder) as staged:
             exporter.export(run, staged, runs)
-            _require_same_tokens(staged, run, rows, asked)
+            _require_same_tokens(staged, run, rows, asked, tokenizer.is_encoder_decoder)
             answers = _answers(exporter.reload(run, staged, runs), asked)
             gap = float((answers - expected).abs().max())
             run.event("export", exporter=name, largest_difference=gap)
@@ -70,7 +72,8 @@ def ship(run: Run, *, runs: Path = RUNS) -> list[Path]:
                     f"(log-probabilities differ by up to {gap:.2g} nats, allowed {TOLERANCE:g}); "
                     "it was deleted."
                 )
-            (staged / "README.md").write_text(model_card(run, exporter), encoding="utf-8")
+            card = model_card(run, exporter, has_encoder=tokenizer.is_encoder_decoder)
+            (staged / "README.md").write_text(card, encoding="utf-8")
         written = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
         say(f"{name}: {folder} ({size(written)}), reloaded: same answers within {gap:.1e} nats")
         folders.append(folder)
@@ -98,12 +101,17 @@ def _tokens(tokenizer: Any, run: Run, rows: Sequence[Example]) -> list[list[int]
 
 
 def _require_same_tokens(
-    folder: Path, run: Run, rows: Sequence[Example], asked: Sequence[Sequence[int]]
+    folder: Path,
+    run: Run,
+    rows: Sequence[Example],
+    asked: Sequence[Sequence[int]],
+    has_encoder: bool,
 ) -> None:
     """The template travels with the weights: a model asked in another format knows nothing."""
     if not (folder / "tokenizer_config.json").is_file():
         return
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.is_encoder_decoder = has_encoder
     if _tokens(tokenizer, run, rows) != asked:
         raise CheckFailed(
             f"the tokenizer of the {folder.stem} export makes other tokens of the test rows than "
@@ -131,5 +139,12 @@ def _trained_in_fp32(run: Run, runs: Path) -> Any:
 def _answers(model: Any, asked: Sequence[Sequence[int]]) -> torch.Tensor:
     """Log-probabilities of the next token after each question: (questions, vocabulary) float32."""
     with torch.inference_mode():
-        last = [models.hidden_states(model, input_ids=torch.tensor([q]))[0, -1] for q in asked]
+        last = [_state(model, question) for question in asked]
         return models.logits(model, torch.stack(last)).float().log_softmax(-1).cpu()
+
+
+def _state(model: Any, question: Sequence[int]) -> torch.Tensor:
+    """What predicts the first token of an answer: (hidden,)."""
+    if seq2seq.has_encoder(model):
+        return seq2seq.Answering(model, [question], pad_id=0).states([[]])[0, -1]
+    return models.hidden_states(model, input_ids=torch.tensor([question]))[0, -1]

@@ -53,12 +53,12 @@ class _TrainTestOverlap:
             seen.setdefault(split, len(self.places))
             self.places.append(row.example.origin)
             self.splits.append(SPLITS.index(split))
-            self.index.add(self.index.entry(row.question))
+            self.index.add(self.index.entry(row.subject))
 
     def _compare(self, row: Candidate, split: str) -> None:
         found = [
             (number, similarity)
-            for number, similarity in self.index.similar(self.index.entry(row.question))
+            for number, similarity in self.index.similar(self.index.entry(row.subject))
             if SPLITS[self.splits[number]] != split
         ]
         if found:

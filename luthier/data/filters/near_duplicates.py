@@ -21,7 +21,7 @@ def build(*, similarity: float = 0.8) -> Filter:
 
     In classification, inputs of the same label are compared: two like sentences with different
     labels are the most instructive rows there are. Elsewhere question and answer are compared
-    together.
+    together; where an instruction stands apart from its inputs, the inputs of one instruction.
 
     Args:
         similarity: in (0, 1].
@@ -66,11 +66,12 @@ class _NearDuplicates:
 
 
 def _text(row: Candidate) -> str:
-    return row.question if row.example.label is not None else f"{row.question}\n{row.answer}"
+    return row.subject if row.example.label is not None else f"{row.subject}\n{row.answer}"
 
 
 def _scope(row: Candidate) -> int:
-    if row.example.label is None:
+    """Rows are compared within a label, and within an instruction that stands apart."""
+    if row.example.label is None and not row.shared:
         return 0
-    label = row.example.label.encode("utf-8", "surrogatepass")
+    label = f"{row.example.label}\0{row.shared}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(label, digest_size=8).digest(), "little")

@@ -21,7 +21,9 @@ from luthier.example import Origin
 MOST_LINES = 16
 """Over which one record may be broken."""
 _OPEN = "a text that begins in this line ends neither in it nor after it"
-EXAMPLE: dict[str, Any] = {"instruction": "Is grass green?", "output": "Yes."}
+EXAMPLE: dict[str, Any] = {
+    "instruction": "Is grass green?", "instruction_type": "Open QA", "output": "Yes.",
+}  # fmt: skip
 """A record of this format."""
 _DECODER = json.JSONDecoder(
     strict=False,  # a line break inside a text is what breaks a record
@@ -49,7 +51,10 @@ def rows(
 
 def fits(sample: Sample) -> float:
     """How sure it is that a file is of this format."""
-    told = sample.share(
+    typed = sample.share(
+        lambda r: isinstance(r.get("instruction"), str) and "instruction_type" in r
+    )
+    bare = sample.share(
         lambda r: (
             isinstance(r.get("instruction"), str)
             and not any(
@@ -57,7 +62,7 @@ def fits(sample: Sample) -> float:
             )
         )
     )
-    return told * (0.97 if sample.has("instruction_type") > 0.5 else 0.93)
+    return max(0.97 * typed, 0.93 * bare)
 
 
 def open_file(path: Path, name: str) -> Table:
