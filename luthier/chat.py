@@ -280,8 +280,8 @@ class Renderer:
         ids: list[int] = []
         start = 0
         # Tokenizers can be told to take special tokens as text, but not added ones that are not
-        # declared special: those are cut after their first character.
-        cuts = [m.start() + 1 for m in self._undeclared.finditer(text)] if self._undeclared else []
+        # declared special, nor those that are words to them: these are cut after the first character.
+        cuts = [m.start() + 1 for m in self._unsplit.finditer(text)] if self._unsplit else []
         for end in [*cuts, len(text)]:
             if piece := text[start:end]:
                 ids += self._encoded(piece, split=True)
@@ -312,10 +312,13 @@ class Renderer:
             sample = self._apply([{"role": r, "content": c} for r, c in turns], False)
         undeclared = {t for t, (_, special) in added.items()
                       if not special and _MARKUP.match(t) and t in sample}  # fmt: skip
-        longest_first = sorted(undeclared, key=len, reverse=True)
-        self._undeclared = (
-            re.compile("|".join(map(re.escape, longest_first))) if undeclared else None
-        )
+        # The vocabulary of T5's tokenizers has the special tokens as words, too.
+        specials = [t for t, (_, special) in added.items() if special] or [self.tokenizer.eos_token]
+        found = self.tokenizer(specials, add_special_tokens=False, split_special_tokens=True)
+        words = {t for t, ids in zip(specials, found["input_ids"], strict=True)
+                 if t in added and added[t][0] in ids}  # fmt: skip
+        unsplit = sorted(undeclared | words, key=len, reverse=True)
+        self._unsplit = re.compile("|".join(map(re.escape, unsplit))) if unsplit else None
         markers = {t: i for t, (i, special) in added.items() if special or t in undeclared}
         self._marker_ids = frozenset(markers.values())
         return markers

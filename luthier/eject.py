@@ -90,8 +90,8 @@ def eject(run: Run, out: Path, *, runs: Path = RUNS) -> Ejected:
     run.require("data")
     if models.open_config(recipe.model, runs).is_encoder_decoder:
         raise LuthierError(
-            f"model: '{recipe.model.name}' is an encoder-decoder, and TRL's SFTTrainer trains models "
-            "without an encoder. Export what luthier trains with `luthier ship`."
+            f"model: '{recipe.model.name}' is an encoder-decoder, and TRL's SFTTrainer trains "
+            "models without an encoder. Export what luthier trains with `luthier ship`."
         )
     model, elsewhere = _names_of_model(recipe, runs)
     splits = {split: load_examples(run, split) for split in SPLITS}

@@ -23,6 +23,7 @@ from luthier.data.few_shot import ShotPool
 from luthier.data.intake import Intake, Keep, files_of
 from luthier.data.kept import Kept
 from luthier.data.mix import bounds_of, interleaved, mixture
+from luthier.data.opening import open_rows
 from luthier.data.rejects import RejectLog
 from luthier.data.rows import MissingColumn, Reject
 from luthier.data.shape import shape_of, template_sets
@@ -225,7 +226,7 @@ def _take_in(intake: Intake, recipe: Recipe) -> list[tuple[str, SourceConfig]]:
     streams: dict[str, Iterator[bool]] = {}
     shares: dict[str, float] = {}
     for source in recipe.data.sources:
-        opened = intake.open(source)
+        opened = open_rows(source, intake.root, intake.shape)
         name = opened.table.name
         if source.weight is None:
             raise DataError(

@@ -105,15 +105,13 @@ def convert(
     table, counting, rows = opened(path, found.format, found.options)
     rejects_path = out.with_name(f"{out.name}.rejects.jsonl")
     log = RejectLog(rejects_path)
-    with log, progress(f"Reading {table.name}", table.total, "bytes",
+    with _only_if_filled(log, rejects_path), progress(f"Reading {table.name}", table.total, "bytes",
                        shown=table.total >= _BIG) as advance:  # fmt: skip
         read = _Read(table, rows, log, advance)
         with atomic_write(out) if to != "parquet" else contextlib.nullcontext() as file:
             for reject in _write(read.rows(), to, out, file, own=found.format):
                 log.add(reject)
         advance(table.total - read.place)
-    if not len(log):
-        rejects_path.unlink(missing_ok=True)
     return Conversion(
         source=str(path), out=str(out), format=found.format, confidence=found.confidence,
         why=found.why, to=to, records=counting.count, rows_in=read.count,
@@ -146,6 +144,17 @@ class Opened(NamedTuple):
     table: Table
     counting: _Counting
     rows: Iterator[Row | Reject]
+
+
+@contextlib.contextmanager
+def _only_if_filled(log: RejectLog, path: Path) -> Iterator[None]:
+    """A file of rejects that is only there where there are some."""
+    try:
+        with log:
+            yield
+    finally:
+        if not len(log):
+            path.unlink(missing_ok=True)
 
 
 def opened(path: Path, format: str, options: Mapping[str, Any]) -> Opened:

@@ -6,40 +6,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from luthier.chat import Renderer
-from luthier.console import progress, say
-from luthier.data import catalog, sources
+from luthier.console import progress
 from luthier.data.candidate import Candidate, Filter
 from luthier.data.config import FilterConfig, SourceConfig
+from luthier.data.opening import Opened, open_rows
 from luthier.data.rejects import RejectLog
 from luthier.data.rows import Reject, Row, Table
 from luthier.data.shape import Shape
-from luthier.data.terms import own_terms, refusal, terms_of
+from luthier.data.terms import own_terms, refusal
 from luthier.errors import DataError
-from luthier.example import Terms
 from luthier.recipe import Recipe
 from luthier.registry import Registry
 
 FILTERS = Registry("filter", "luthier.data.filters")
-FORMATS = Registry("format", "luthier.data.formats")
 BLOCK = 256
 """Rows that are prepared together."""
 _BIG = 2_000_000
 """Bytes or rows of a source from which reading it shows progress."""
 
 Keep = Callable[[Candidate, SourceConfig], None]
-
-
-class Opened(NamedTuple):
-    """A source that is about to be read."""
-
-    source: SourceConfig
-    table: Table
-    format: str
-    rows: Iterator[Row | Reject]
-    terms: Terms
 
 
 @dataclass
@@ -65,63 +53,9 @@ class Intake:
     _filters: dict[str, list[Filter]] = field(default_factory=dict)
     """Per split that sources name."""
 
-    def open(self, source: SourceConfig) -> Opened:
-        """Open a source with the importer it asks for, or that its content shows.
-
-        Raises:
-            DataError: it cannot be read, or nobody can say in which format it is.
-        """
-        entry = catalog.entry(source.dataset) if source.dataset else None
-        path = sources.source_file(source, self.root)
-        if source.format is not None:
-            name, options = source.format.use, source.format.options
-        else:
-            name, options = entry.format if entry else self._recognised(source, path), {}
-        self._require_fitting(name, source)
-        module = FORMATS.load(name)
-        opener = getattr(module, "open_file", None)
-        if opener is not None and path is not None:
-            sources.require_readable(path, str(source.path))
-            table = opener(path, str(source.path))
-        else:
-            wanted = self.shape.columns(source, name)
-            table = sources.open_source(source, self.root, wanted=wanted)
-        rows = module.rows(table, source, **options)
-        return Opened(source, table, name, rows, terms_of(source, entry))
-
-    def _require_fitting(self, name: str, source: SourceConfig) -> None:
-        """Raise a DataError for an importer whose rows the task has no use for."""
-        kind, usual = self.shape.kind, self.shape.format
-        if (kind == "text") != (name == "text") and kind in ("text", "classification"):
-            raise DataError(
-                f"{sources.name_of(source)}: task.kind: {kind} needs format: {usual}, not {name}."
-            )
-
-    def _recognised(self, source: SourceConfig, path: Path | None) -> str:
-        """The importer of a source that names none."""
-        usual = self.shape.format
-        named = any(
-            getattr(source, key) != SourceConfig.model_fields[key].default
-            for key in ("input", "output", "text", "messages", "template")
-        )
-        if path is None or named or self.shape.kind not in ("chat", "generation"):
-            return usual
-        from luthier.data.recognise import recognise, require
-
-        sources.require_readable(path, str(source.path))
-        found = recognise(path, str(source.path))
-        if found.format in (usual, "columns"):
-            return usual
-        require(found)
-        say(
-            f"{source.path}: read as {found.format} ({found.confidence:.0%} sure: {found.why}); "
-            f"say `format: {found.format}` to fix it. The first row:\n{found.sample}"
-        )
-        return found.format
-
     def read(self, source: SourceConfig) -> None:
         """Read a source to its end or limit."""
-        opened = self.open(source)
+        opened = open_rows(source, self.root, self.shape)
         table = opened.table
         with progress(f"Reading {table.name}", table.total, _unit(table),
                       shown=table.total >= _BIG) as advance:  # fmt: skip

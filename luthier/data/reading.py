@@ -6,32 +6,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from luthier.chat import Rendered
-from luthier.data import catalog, sources
+from luthier.data import sources
 from luthier.data.candidate import Candidate
 from luthier.data.config import DataConfig, SourceConfig
 from luthier.data.guess_columns import SPLIT_NAMES, Guess, guess
+from luthier.data.opening import Opened, open_rows
 from luthier.data.rows import Reject, Row, Table
 from luthier.data.shape import PLAIN, Render, Shape, shape_of, template_sets
 from luthier.data.template_sets import load_templates
 from luthier.errors import DataError
 from luthier.example import Example, Split
 from luthier.recipe import Recipe
-from luthier.registry import Registry
 
-FORMATS = Registry("format", "luthier.data.formats")
 _SAMPLE = 2000
 """Rows from which the columns of a file are guessed."""
-
-
-class Opened(NamedTuple):
-    """A source that is about to be read."""
-
-    table: Table
-    format: str
-    rows: Iterator[Row | Reject]
 
 
 @dataclass
@@ -67,24 +58,7 @@ class Reading:
         Raises:
             DataError: it is not there, or cannot be read as a whole.
         """
-        entry = catalog.entry(source.dataset) if source.dataset else None
-        path = sources.source_file(source, self.root)
-        options = {}
-        if source.format is not None:
-            name, options = source.format.use, source.format.options
-        elif entry:
-            name = entry.format
-        else:
-            name = _recognised(source, path, self.shape)
-        module = FORMATS.load(name)
-        opener = getattr(module, "open_file", None)
-        if opener is not None and path is not None:
-            sources.require_readable(path, str(source.path))
-            table = opener(path, str(source.path))
-        else:
-            wanted = self.shape.columns(source, name)
-            table = sources.open_source(source, self.root, wanted=wanted)
-        return Opened(table, name, module.rows(table, source, **options))
+        return open_rows(source, self.root, self.shape)
 
     def shaped(
         self, opened: Opened, source: SourceConfig
@@ -111,22 +85,6 @@ class Reading:
         said = row.fields.get(self.split_column) if self.split_column else source.split
         named = SPLIT_NAMES.get(str(said).strip().casefold(), "train")
         return named  # type: ignore[return-value]
-
-
-def _recognised(source: SourceConfig, path: Path | None, shape: Shape) -> str:
-    """The importer of a source that names none, as a build takes it."""
-    usual = shape.format
-    named = source.model_fields_set & {"input", "output", "text", "messages", "template"}
-    if path is None or named or shape.kind not in ("chat", "generation"):
-        return usual
-    from luthier.data.recognise import recognise, require
-
-    sources.require_readable(path, str(source.path))
-    found = recognise(path, str(source.path))
-    if found.format in (usual, "columns"):
-        return usual
-    require(found)
-    return str(found.format)
 
 
 def _close(rows: Iterator[Row | Reject]) -> None:

@@ -211,7 +211,8 @@ def test_guanaco_texts_have_marks() -> None:
     row = one(guanaco, {"text": "### Human: hi### Assistant: ho### Human: a ### Assistant: b"})
     assert row.messages == (USER, ANSWER, Message("user", "a"), Message("assistant", "b"))
     cut = {"text": "### Human: hi### Assistant: ho### Human: a"}
-    assert reason(guanaco, cut).startswith("no answer")
+    assert "the last message is from user" in reason(guanaco, cut)
+    assert one(guanaco, cut, trim=True).messages == (USER, ANSWER)
     assert reason(guanaco, {"text": "hi"}).startswith("no turns: ")
 
 
@@ -248,6 +249,7 @@ ASKED = [{"from": "human", "value": "hi"}]
          "preferred_output": [{"role": "assistant", "content": "ho"}],
          "non_preferred_output": [{"role": "assistant", "content": "no"}]},
         {"instruction": "hi", "input": "", "chosen": "ho", "rejected": "no"},
+        {"prompt": "\n\nHuman: hi\n\nAssistant:", "chosen": "ho", "rejected": "no"},
     ],
 )  # fmt: skip
 def test_pairs_give_the_side_that_is_asked_for(record: dict[str, Any]) -> None:

@@ -11,7 +11,15 @@ from luthier.data.config import SourceConfig
 from luthier.data.conversation import Unfit, checked
 from luthier.data.formats.alpaca import INSTRUCTION, OUTPUT, instruct
 from luthier.data.formats.oig import spoken
-from luthier.data.instructions import ANSWERS, each, exchange, named, require_choice, text_of
+from luthier.data.instructions import (
+    ANSWERS,
+    each,
+    exchange,
+    named,
+    require_choice,
+    require_switch,
+    text_of,
+)
 from luthier.data.rows import Reject, Row, Table
 from luthier.data.sample import Sample
 from luthier.example import Message, Role
@@ -29,7 +37,7 @@ EXAMPLE: dict[str, Any] = {
 
 
 def rows(
-    table: Table, source: SourceConfig, *, answers: str = "required"
+    table: Table, source: SourceConfig, *, trim: bool = False, answers: str = "required"
 ) -> Iterator[Row | Reject]:
     """Rows of any of the two sets that go by this name.
 
@@ -41,15 +49,18 @@ def rows(
     Args:
         table: the opened file.
         source: what the recipe says of it.
-        answers: `required` rejects rows without an answer; `optional` keeps them without it.
+        trim: of texts, cut off what stands before the first question and after the last answer;
+            the field `trimmed` says what.
+        answers: of columns, `required` rejects rows without an answer; `optional` keeps them.
     """
+    require_switch("guanaco", "trim", trim)
     require_choice("guanaco", "answers", answers, ANSWERS)
-    return each(table, lambda row: _row(row, answers))
+    return each(table, lambda row: _row(row, trim, answers))
 
 
-def _row(row: Row, answers: str) -> Row:
+def _row(row: Row, trim: bool, answers: str) -> Row:
     if named(row.fields, INSTRUCTION) is None and "text" in row.fields:
-        return _text(row, answers)
+        return _text(row, trim)
     instruction = text_of(row.fields, INSTRUCTION) or ""
     given = text_of(row.fields, ("input",)) or ""
     if not _is_chat(instruction) and not _is_chat(given):
@@ -60,26 +71,22 @@ def _row(row: Row, answers: str) -> Row:
     asked = [m for m in turns if m.role != "system"]
     if told:
         asked.insert(0, Message("system", "\n\n".join(told)))
-    return _answered(row, asked, text_of(row.fields, OUTPUT), answers)
+    answer = text_of(row.fields, OUTPUT)
+    if answer is None or not answer.strip():
+        return exchange(row, dict(row.fields), asked, None, answers)
+    turns = [*asked, Message("assistant", answer)]
+    return replace(row, messages=checked(list(enumerate(turns, 1)), alternating=True).messages)
 
 
-def _text(row: Row, answers: str) -> Row:
+def _text(row: Row, trim: bool) -> Row:
     before, turns = spoken(text_of(row.fields, ("text",)) or "", _MARKS, _ROLES)
     if not turns:
         raise Unfit("no turns: the text has no ### Human: and ### Assistant:")
     if before:
         turns.insert(0, Message("system", before))
-    if turns[-1].role == "assistant":
-        return _answered(row, turns[:-1], turns[-1].content, answers)
-    return _answered(row, turns, None, answers)
-
-
-def _answered(row: Row, asked: list[Message], answer: str | None, answers: str) -> Row:
-    fields = dict(row.fields)
-    if answer is None or not answer.strip():
-        return exchange(row, fields, asked, None, answers)
-    turns = [*asked, Message("assistant", answer)]
-    return replace(row, messages=checked(list(enumerate(turns, 1)), alternating=True).messages)
+    found = checked(list(enumerate(turns, 1)), alternating=True, trim=trim)
+    fields = row.fields | ({"trimmed": found.trimmed} if found.trimmed else {})
+    return replace(row, fields=fields, messages=found.messages)
 
 
 def _is_chat(text: str) -> bool:

@@ -98,6 +98,8 @@ def _asked(fields: Mapping[str, Any]) -> list[Message]:
         value = value.get("messages")
     if isinstance(value, str) and not value.lstrip().startswith("[{"):
         before, turns = spoken(value, _MARKS, _ROLES)
+        if turns and turns[-1] == Message("assistant", ""):
+            turns.pop()  # `Assistant:` at the end, where the answer goes
         if before or not turns:
             given = text_of(fields, ("input",)) if column == "instruction" else None
             turns = [Message("user", joined(value, given))]

@@ -1,0 +1,92 @@
+"""Opens a source with the importer that it names, that the catalogue knows, or that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from luthier.console import say
+from luthier.data import catalog, sources
+from luthier.data.config import SourceConfig
+from luthier.data.rows import Reject, Row, Table
+from luthier.data.shape import Shape
+from luthier.data.terms import terms_of
+from luthier.errors import DataError
+from luthier.example import Terms
+from luthier.registry import Registry
+
+FORMATS = Registry("format", "luthier.data.formats")
+
+
+class Opened(NamedTuple):
+    """A source that is about to be read."""
+
+    source: SourceConfig
+    table: Table
+    format: str
+    rows: Iterator[Row | Reject]
+    terms: Terms
+
+
+def open_rows(source: SourceConfig, root: Path, shape: Shape) -> Opened:
+    """Open a source.
+
+    Args:
+        source: what the recipe says of it.
+        root: folder of the recipe, where relative paths start from.
+        shape: how the rows of the task look; it says which importer is usual.
+
+    Raises:
+        DataError: it cannot be read, nobody can say in which format it is, or its rows are of no
+            use to the task.
+    """
+    entry = catalog.entry(source.dataset) if source.dataset else None
+    path = sources.source_file(source, root)
+    if source.format is not None:
+        name, options = source.format.use, source.format.options
+    else:
+        name, options = entry.format if entry else _recognised(source, path, shape), {}
+    _require_fitting(name, source, shape)
+    module = FORMATS.load(name)
+    opener = getattr(module, "open_file", None)
+    if opener is not None and path is not None:
+        sources.require_readable(path, str(source.path))
+        table = opener(path, str(source.path))
+    else:
+        table = sources.open_source(source, root, wanted=shape.columns(source, name))
+    return Opened(
+        source, table, name, module.rows(table, source, **options), terms_of(source, entry)
+    )
+
+
+def _require_fitting(name: str, source: SourceConfig, shape: Shape) -> None:
+    """Raise a DataError for an importer whose rows the task has no use for."""
+    if (shape.kind == "text") != (name == "text") and shape.kind in ("text", "classification"):
+        raise DataError(
+            f"{sources.name_of(source)}: task.kind: {shape.kind} needs format: {shape.format}, "
+            f"not {name}."
+        )
+
+
+def _recognised(source: SourceConfig, path: Path | None, shape: Shape) -> str:
+    """The importer of a source that names none."""
+    usual = shape.format
+    named = any(
+        getattr(source, key) != SourceConfig.model_fields[key].default
+        for key in ("input", "output", "text", "messages", "template")
+    )
+    if path is None or named or shape.kind not in ("chat", "generation"):
+        return usual
+    from luthier.data.recognise import recognise, require
+
+    sources.require_readable(path, str(source.path))
+    found = recognise(path, str(source.path))
+    if found.format in (usual, "columns"):
+        return usual
+    require(found)
+    say(
+        f"{source.path}: read as {found.format} ({found.confidence:.0%} sure: {found.why}); "
+        f"say `format: {found.format}` to fix it. The first row:\n{found.sample}"
+    )
+    return found.format
