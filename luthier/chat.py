@@ -280,7 +280,7 @@ class Renderer:
         ids: list[int] = []
         start = 0
         # Tokenizers can be told to take special tokens as text, but not added ones that are not
-        # declared special, nor those that are words to them: these are cut after the first character.
+        # declared special, nor those that are words to them: these are cut after one character.
         cuts = [m.start() + 1 for m in self._unsplit.finditer(text)] if self._unsplit else []
         for end in [*cuts, len(text)]:
             if piece := text[start:end]:

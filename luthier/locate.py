@@ -21,7 +21,7 @@ from typing import Any, Literal
 from luthier import packaged
 from luthier.artifacts import TrainSummary
 from luthier.console import console, say
-from luthier.errors import ModelError, nearest
+from luthier.errors import ModelError, RunError, nearest
 from luthier.made_with import MadeWith
 from luthier.recipe import ModelSection
 from luthier.run import Run
@@ -130,10 +130,22 @@ def name_for_others(section: ModelSection, folder: Path, runs: Path) -> str:
     return os.path.abspath(folder) if Path(name).expanduser().exists() else name
 
 
+def earlier_run(name: str, runs: Path) -> Run:
+    """The run that `run:NAME` stands for.
+
+    Raises:
+        RunError: there is none.
+    """
+    try:
+        return Run.open(name.removeprefix(RUN_PREFIX), runs)
+    except RunError as error:
+        raise RunError(f"model: {name}: {error} Run the recipe of that stage first.") from None
+
+
 def _folder(section: ModelSection, runs: Path, part: Part) -> Path:
     name = section.name
     if name.startswith(RUN_PREFIX):
-        run = Run.open(name.removeprefix(RUN_PREFIX), runs)
+        run = earlier_run(name, runs)
         run.require("train")
         summary, base = TrainSummary.load(run), MadeWith.of(run).recipe.model
         if summary.kind == "full":

@@ -257,7 +257,9 @@ def _model_identity(name: str, runs: Path) -> Any:
     Names of the hub and of packages speak for themselves.
     """
     if name.startswith("run:"):
-        return Run.open(name.removeprefix("run:"), runs).digest("train")
+        from luthier.locate import earlier_run
+
+        return earlier_run(name, runs).digest("train")
     path = Path(name).expanduser()
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     found = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]

@@ -39,16 +39,10 @@ def make_t5(folder: Path, **changes: Any) -> Path:
     tokenizer = T5Tokenizer(vocab=scored, extra_ids=8)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
-    config = T5Config(
-        vocab_size=len(tokenizer) + 20,  # T5's embedding has more rows than its tokenizer tokens
-        d_model=64,
-        d_kv=16,
-        d_ff=128,
-        num_layers=2,
-        num_heads=4,
-        decoder_start_token_id=0,
-        **changes,
-    )
+    # T5's embedding has more rows than its tokenizer has tokens.
+    shape = {"vocab_size": len(tokenizer) + 20, "d_model": 64, "d_kv": 16, "d_ff": 128}
+    shape |= {"num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
+    config = T5Config(**(shape | changes))
     T5ForConditionalGeneration(config).save_pretrained(folder)
     return folder
 

@@ -46,8 +46,9 @@ class Candidate:
         """The instruction that stands apart from the row's input; empty where there is none."""
         fields = self.example.fields
         said, given = fields.get("instruction"), fields.get("input")
-        apart = isinstance(said, str) and isinstance(given, str) and given.strip()
-        return said.strip() if apart and self.example.template is None else ""
+        if self.example.template is not None or not isinstance(said, str):
+            return ""
+        return said.strip() if isinstance(given, str) and given.strip() else ""
 
     @property
     def texts(self) -> list[str]:

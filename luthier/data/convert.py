@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -105,12 +105,11 @@ def convert(
     table, counting, rows = opened(path, found.format, found.options)
     rejects_path = out.with_name(f"{out.name}.rejects.jsonl")
     log = RejectLog(rejects_path)
-    with _only_if_filled(log, rejects_path), progress(f"Reading {table.name}", table.total, "bytes",
-                       shown=table.total >= _BIG) as advance:  # fmt: skip
+    shown = progress(f"Reading {table.name}", table.total, _unit(path), shown=table.total >= _BIG)
+    with _only_if_filled(log, rejects_path), shown as advance:
         read = _Read(table, rows, log, advance)
-        with atomic_write(out) if to != "parquet" else contextlib.nullcontext() as file:
-            for reject in _write(read.rows(), to, out, file, own=found.format):
-                log.add(reject)
+        for reject in _write(read.rows(), to, out):
+            log.add(reject)
         advance(table.total - read.place)
     return Conversion(
         source=str(path), out=str(out), format=found.format, confidence=found.confidence,
@@ -172,6 +171,9 @@ def opened(path: Path, format: str, options: Mapping[str, Any]) -> Opened:
     module = FORMATS.load(format)
     taken = FORMATS.options(format)
     own = {k: v for k, v in options.items() if k in taken}
+    if getattr(module, "OFTEN_UNANSWERED", False):
+        # Nothing is trained here: a file of questions is converted as one.
+        own.setdefault("answers", "optional")
     columns = {k: v for k, v in options.items() if k in _SOURCE_KEYS and k not in taken}
     for option in options.keys() - own.keys() - columns.keys():
         raise DataError(f"format '{format}': {unknown('option', option, [*taken, *_SOURCE_KEYS])}")
@@ -244,6 +246,10 @@ def _format_of(path: Path, format: str | None, options: Mapping[str, Any] | None
     return replace(found, options={**found.options, **given})
 
 
+def _unit(path: Path) -> str:
+    return "rows" if path.suffix.lower() == ".parquet" else "bytes"
+
+
 class _Read:
     """The rows of a file; those that cannot be imported go to the rejects."""
 
@@ -279,20 +285,23 @@ def _with_messages(row: Row) -> Row:
 # --- writing -----------------------------------------------------------------------------------
 
 
-def _write(
-    rows: Iterator[Row], to: str, out: Path, file: IO[bytes] | None, own: str
-) -> Iterator[Reject]:
+def _write(rows: Iterator[Row], to: str, out: Path) -> Iterator[Reject]:
     """Write all rows; yields those that the format cannot hold."""
-    if file is None:
-        yield from _write_parquet(rows, out)
+    if to == "parquet":
+        _write_parquet(rows, out)
         return
-    text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="\n")
-    yield from FORMATS.load(to).write(rows, text)
-    text.flush()
-    text.detach()
+    with atomic_write(out) as file:
+        # Damaged text is rejected on its way in; what a table holds might still be.
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="\n")
+        try:
+            yield from FORMATS.load(to).write(rows, text)
+            text.flush()
+        finally:
+            with contextlib.suppress(OSError):
+                text.detach()
 
 
-def _write_parquet(rows: Iterator[Row], out: Path) -> Iterator[Reject]:
+def _write_parquet(rows: Iterator[Row], out: Path) -> None:
     """Rows as a build stores them, a row group at a time; it can hold everything."""
     with ExampleWriter(out) as writer:
         for row in rows:
@@ -304,13 +313,11 @@ def _write_parquet(rows: Iterator[Row], out: Path) -> Iterator[Reject]:
                     tools=row.tools, terms=terms,
                 )
             )  # fmt: skip
-    yield from ()
 
 
 def _nothing(path: Path, out: Path, to: str, format: str | None) -> Conversion:
     """The result for a file without a single byte: no rows."""
-    with atomic_write(out) if to != "parquet" else contextlib.nullcontext() as file:
-        list(_write(iter(()), to, out, file, own=to))
+    list(_write(iter(()), to, out))
     return Conversion(
         source=str(path), out=str(out), format=format, confidence=1.0 if format else 0.0,
         why="the file is empty", to=to, records=0, rows_in=0, rows_out=0, rejected=0, reasons={},

@@ -54,7 +54,7 @@ class _Segment:
 
     def put(self, id: int, number: int) -> None:
         """Put an id into the table, and make it larger when it is full."""
-        if self.taken >= _FULL * len(self.ids):
+        if self.taken + 1 > _FULL * len(self.ids):
             ids, numbers = self.ids, self.numbers
             size = len(ids) * 3 // 2
             self.ids, self.numbers = array("Q", bytes(8 * size)), array("I", bytes(4 * size))

@@ -14,7 +14,7 @@ from luthier.data.textfile import Damage, open_text
 from luthier.errors import DataError
 from luthier.example import Origin
 
-_Window = json_rows._Buffer
+_Window = json_rows.Buffer
 
 
 def open_object(path: Path, name: str, *, streamed: str, one: str) -> Table | None:
@@ -60,7 +60,7 @@ def _rows(
             if value is _START:
                 continue
             number = next(numbers)
-            row = json_rows._json_row(value, text, Origin(table.name, number, "row"), damage)
+            row = json_rows.json_row(value, text, Origin(table.name, number, "row"), damage)
             yield replace(row, fields={**shared, one: row.fields}) if isinstance(row, Row) else row
     if next(numbers) == 1:
         yield Reject(Origin(table.name, 1, "row"), f"no instances: '{streamed}' is empty", shared)

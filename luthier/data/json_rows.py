@@ -23,7 +23,7 @@ def open_json(path: Path, name: str) -> Table:
     """A list of objects, or one object a line, whatever the ending says."""
     table = Table(name, iter(()), total=path.stat().st_size)
     with open_text(path) as file:
-        first = _Buffer(file, name).peek()
+        first = Buffer(file, name).peek()
     if not first:
         raise DataError(f"{name}: the file has only blank lines.")
     as_list = first == "["
@@ -31,7 +31,7 @@ def open_json(path: Path, name: str) -> Table:
         with open_text(path) as file:
             first = next(line for line in file if line.strip())
         try:
-            _DECODER.decode(first)
+            DECODER.decode(first)
         except (ValueError, RecursionError):
             raise DataError(
                 f"{name}:1: expected a list of objects ([{{...}}, ...]) or one object a line; "
@@ -47,7 +47,8 @@ class _Repeated(dict[str, Any]):
     key = ""
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of its keys and values; one with a repeated key knows that."""
     found = dict(pairs)
     if len(found) == len(pairs):
         return found
@@ -57,8 +58,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return repeated
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_float=WrittenFloat, parse_constant=WrittenFloat
+DECODER = json.JSONDecoder(
+    object_pairs_hook=object_of, parse_float=WrittenFloat, parse_constant=WrittenFloat
 )
 
 
@@ -72,15 +73,23 @@ def _json_lines(path: Path, table: Table) -> Iterator[Row | Reject]:
                 continue
             origin = Origin(table.name, number)
             try:
-                value = _DECODER.decode(line)
+                value = DECODER.decode(line)
             except (ValueError, RecursionError) as error:
-                reason = damage.reason(line) or f"not JSON: {_plain(error)}"
+                reason = damage.reason(line) or f"not JSON: {plain(error)}"
                 yield Reject(origin, reason, {"line": line.rstrip("\r\n")})
                 continue
-            yield _json_row(value, line, origin, damage)
+            yield json_row(value, line, origin, damage)
 
 
-def _json_row(value: Any, text: str, origin: Origin, damage: Damage) -> Row | Reject:
+def json_row(value: Any, text: str, origin: Origin, damage: Damage) -> Row | Reject:
+    """A row of what was decoded, or why it is none.
+
+    Args:
+        value: what the text stands for.
+        text: as it stands in the file.
+        origin: where that is.
+        damage: judges the text.
+    """
     if text.count("[") + text.count("{") > MOST_LEVELS and _levels(value) > MOST_LEVELS:
         deep = f"nested too deeply: more than {MOST_LEVELS} lists and objects inside each other"
         return Reject(origin, deep, {"line": text.rstrip("\r\n")})
@@ -121,14 +130,14 @@ def _json_list(path: Path, table: Table) -> Iterator[Row | Reject]:
     """The objects of a JSON list, one by one, from a buffer that holds little more than one."""
     damage = Damage(path, table.name)
     with open_text(path) as file:
-        stream = _Buffer(file, table.name)
+        stream = Buffer(file, table.name)
         stream.skip("[")
         if stream.peek() == "]":
             return
         for number in itertools.count(1):
             value, text = stream.value()
             table.place[0] = file.buffer.tell()  # type: ignore[attr-defined]
-            yield _json_row(value, text, Origin(table.name, number, "row"), damage)
+            yield json_row(value, text, Origin(table.name, number, "row"), damage)
             if stream.peek() == "]":
                 break
             stream.skip(",")
@@ -137,7 +146,7 @@ def _json_list(path: Path, table: Table) -> Iterator[Row | Reject]:
             raise DataError(f"{stream.where()}: text after the end of the list.")
 
 
-class _Buffer:
+class Buffer:
     """A window on a JSON file that reads on as it is needed."""
 
     def __init__(self, file: IO[str], name: str) -> None:
@@ -145,15 +154,18 @@ class _Buffer:
         self.text, self.at, self.line = "", 0, 1
 
     def where(self) -> str:
+        """File and line of the place that is read next."""
         return f"{self.name}:{self.line + self.text.count(chr(10), 0, self.at)}"
 
     def more(self, size: int = _CHUNK) -> bool:
+        """Read on; False at the end of the file."""
         self.line += self.text.count("\n", 0, self.at)
         piece = self.file.read(size)
         self.text, self.at = self.text[self.at :] + piece, 0
         return bool(piece)
 
     def peek(self) -> str:
+        """The next sign that is no white space; empty at the end of the file."""
         while True:
             while self.at < len(self.text) and self.text[self.at].isspace():
                 self.at += 1
@@ -163,6 +175,7 @@ class _Buffer:
                 return ""
 
     def skip(self, expected: str) -> None:
+        """Pass over a sign that must come next; DataError where it does not."""
         found = self.peek()
         if found != expected:
             what = f"found '{found}'" if found else "the file ends"
@@ -170,11 +183,12 @@ class _Buffer:
         self.at += 1
 
     def value(self) -> tuple[Any, str]:
+        """The next value, and the text that it is decoded from; DataError where there is none."""
         self.peek()
         start, size = self.at, _CHUNK
         while True:
             try:
-                value, end = _DECODER.raw_decode(self.text, self.at)
+                value, end = DECODER.raw_decode(self.text, self.at)
                 length = end - self.at
                 # A number or a word may go on in the next piece.
                 if end < len(self.text) or not self.more(size):
@@ -195,7 +209,7 @@ class _Buffer:
         )
 
     def _fail(self, error: Exception, start: int) -> None:
-        said = _plain(error)
+        said = plain(error)
         if isinstance(error, json.JSONDecodeError):
             # The window may have moved on since the error: it counted from `start`.
             self.at += error.pos - start
@@ -203,7 +217,8 @@ class _Buffer:
         raise DataError(f"{self.where()}: not valid JSON: {said}.") from None
 
 
-def _plain(error: Exception) -> str:
+def plain(error: Exception) -> str:
+    """What a decoder says, in a few words."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at column {error.colno}"
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -19,7 +19,8 @@ from luthier.data.candidate import Candidate, Filter
 from luthier.data.config import SourceConfig
 from luthier.data.dataset_check import Context, DatasetCheck, Need
 from luthier.data.lint_report import LintFinding, LintReport, Place, Severity, Tally, ranked
-from luthier.data.reading import Opened, Reading
+from luthier.data.opening import Opened
+from luthier.data.reading import Reading
 from luthier.data.rows import Reject, Row
 from luthier.errors import DataError, MissingExtra, ModelError
 from luthier.example import Example

@@ -10,7 +10,7 @@ closer; two bits of each of 64 smallest values then tell most of the unlike ones
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,9 @@ class Signer:
         self._lanes = min(count, _LANES)
         self._tolerated = _tolerated(self._lanes, similarity)
 
-    def sign(self, hashes: NDArray[np.uint32], begins: NDArray[np.int64]) -> Signatures:
+    def sign(
+        self, hashes: NDArray[np.uint32], begins: NDArray[np.signedinteger[Any]]
+    ) -> Signatures:
         """Signatures of sets of 32-bit hashes.
 
         Args:
@@ -90,7 +92,7 @@ class Signer:
         return Signatures(keys, sketches)
 
     def _smallest(
-        self, hashes: NDArray[np.uint32], begins: NDArray[np.int64]
+        self, hashes: NDArray[np.uint32], begins: NDArray[np.signedinteger[Any]]
     ) -> NDArray[np.uint32]:
         """(sets, functions) smallest value of each function over each set."""
         # Multiply-and-add modulo 2^32 stands in for a random permutation.

@@ -58,7 +58,7 @@ class _Grown(Generic[Kind]):
     def put(self, rows: NDArray[Kind]) -> None:
         end = self._size + len(rows)
         if end > len(self._room):
-            room = np.empty((end + end // 2, *self._room.shape[1:]), self._room.dtype)
+            room = np.empty((end + end // 4, *self._room.shape[1:]), self._room.dtype)
             room[: self._size] = self.rows
             self._room = room
         self._room[self._size : end] = rows
@@ -337,10 +337,16 @@ class Corpus:
     def _sorted_out(self) -> tuple[Numbers, Numbers]:
         """Class of each text, and the first text of each class."""
         if self._classes is None:
-            _, first, same = np.unique(self._marks.rows, return_index=True, return_inverse=True)
-            rank = np.empty(len(first), np.int64)
-            rank[np.argsort(first)] = np.arange(len(first))
-            self._classes = rank[same], np.sort(first)
+            marks = self._marks.rows
+            order = np.argsort(marks, kind="stable")
+            starts = np.flatnonzero(np.diff(marks[order], prepend=~marks[order[:1]]))
+            # Per text the first one that is the same; those that are their own first are classes.
+            first = np.empty(len(marks), np.int32)
+            first[order] = np.repeat(order[starts], np.diff(starts, append=len(marks)))
+            del order, starts
+            own = first == np.arange(len(marks), dtype=np.int32)
+            rank = np.cumsum(own, dtype=np.int32) - np.int32(1)
+            self._classes = rank[first], np.flatnonzero(own).astype(np.int32)
         return self._classes
 
     def pairs(self, wanted: Wanted | None = None) -> Iterator[Pairs]:
@@ -447,7 +453,7 @@ class Union:
 
     def __init__(self, size: int) -> None:
         """Start with every item on its own."""
-        self.parent = array("q", range(size))
+        self.parent = array("i", range(size))
 
     def find(self, item: int) -> int:
         """The representative of an item's set."""
@@ -463,7 +469,7 @@ class Union:
 
     def roots(self, items: Numbers) -> Numbers:
         """The representatives of the sets of many items."""
-        parent = np.frombuffer(self.parent, np.int64)
+        parent = np.frombuffer(self.parent, np.int32)
         found = parent[items]
         while (found != (found := parent[found])).any():
             pass

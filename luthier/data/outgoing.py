@@ -65,17 +65,20 @@ def _made(rows: Iterable[Row], record: Record) -> Iterator[dict[str, Any] | Reje
 # --- what does not fit -------------------------------------------------------------------------
 
 
-def plain_turns(row: Row, format: str) -> tuple[str, list[tuple[str, str]]]:
+def plain_turns(
+    row: Row, format: str, *, answered: bool = True
+) -> tuple[str, list[tuple[str, str]]]:
     """The system message (empty: none) and the pairs of question and answer.
 
     Args:
         row: a row with a conversation.
         format: where it is to go, for messages.
+        answered: whether a last question without an answer does not fit; else its answer is empty.
 
     Raises:
         Unfit: there is more to the conversation than that.
     """
-    turns = list(spoken(row, format))
+    turns = list(spoken(row, format, answered=answered))
     if row.tools is not None:
         raise Unfit(f"tools: {format} cannot hold the tools of a conversation")
     for number, message in enumerate(turns, 1):
@@ -86,8 +89,9 @@ def plain_turns(row: Row, format: str) -> tuple[str, list[tuple[str, str]]]:
         if weight_of(message) is not None:
             raise Unfit(f"weights: message {number} has its own weight, which {format} cannot hold")
     system = turns.pop(0).content if turns[0].role == "system" else ""
-    require_turns(turns, format)
-    said = [m.content for m in turns]
+    unanswered = bool(turns) and turns[-1].role == "user"
+    require_turns(turns[:-1] if unanswered and not answered else turns, format)
+    said = [m.content for m in turns] + ([""] if unanswered else [])
     return system, list(zip(said[::2], said[1::2], strict=True))
 
 
@@ -105,8 +109,13 @@ def single_turn(row: Row, format: str) -> tuple[str, str]:
     return pairs[0]
 
 
-def spoken(row: Row, format: str) -> tuple[Message, ...]:
+def spoken(row: Row, format: str, *, answered: bool = True) -> tuple[Message, ...]:
     """The messages of a row.
+
+    Args:
+        row: a row with a conversation.
+        format: where it is to go, for messages.
+        answered: whether a question without an answer does not fit.
 
     Raises:
         Unfit: it has none, or they end without an answer.
@@ -114,7 +123,7 @@ def spoken(row: Row, format: str) -> tuple[Message, ...]:
     if not row.messages:
         what = "plain text" if row.text is not None else "no conversation"
         raise Unfit(f"{what}: {format} holds questions and answers")
-    if row.messages[-1].role != "assistant":
+    if answered and row.messages[-1].role != "assistant":
         raise Unfit(f"no answer: the last message is from {row.messages[-1].role}")
     return row.messages
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import itertools
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +67,8 @@ def take(path: Path, name: str) -> Sample:
     with open_text(path) as file:
         text = file.read(_HEAD)
     if suffix in (".csv", ".tsv"):
-        lines = text.splitlines() if len(text) < _HEAD else text.splitlines()[:-1]
-        split = [line.split("\t") for line in lines if line.strip()]
+        lines = text.split("\n") if len(text) < _HEAD else text.split("\n")[:-1]
+        split = [line.rstrip("\r").split("\t") for line in lines if line.strip()]
         cells = split[:_RECORDS] if suffix == ".tsv" else []
         return _tabular(path, Sample(name, suffix, text, cells=cells))
     if suffix == ".json" and (members := _one_object(text)) is not None:
@@ -82,8 +81,7 @@ def _tabular(path: Path, sample: Sample) -> Sample:
     records: list[dict[str, Any]] = []
     trouble: Reject | None = None
     size = 0
-    # What is wrong with the file as a whole is said by who reads it, knowing its format.
-    with contextlib.suppress(DataError, csv.Error):
+    try:
         table = sources.open_file(path, name=sample.name)
         for row in itertools.islice(table.records, 2 * _RECORDS):
             if isinstance(row, Row):
@@ -93,9 +91,12 @@ def _tabular(path: Path, sample: Sample) -> Sample:
                 trouble = trouble or row
             if len(records) == _RECORDS or size > _MOST_CHARACTERS:
                 break
-    return Sample(
-        sample.name, sample.suffix, sample.text, records, sample.cells, trouble=trouble
-    )  # fmt: skip
+    except DataError:
+        # A file that is damaged further down is refused by who reads it; this one began well. And
+        # what is no table with a header may be one of a format without.
+        if not records and not sample.cells:
+            raise
+    return replace(sample, records=records, trouble=trouble)
 
 
 def refuse_templates(path: Path, name: str) -> None:

@@ -264,10 +264,22 @@ def track_axis(scale: Scale) -> Markup:
 
 
 def stacked(
-    parts: Sequence[tuple[str, float]], *, label: str, text: Callable[[float], str]
+    parts: Sequence[tuple[str, float]],
+    *,
+    label: str,
+    text: Callable[[float], str],
+    longest: float | None = None,
 ) -> Markup:
-    """One horizontal bar made of parts, in palette order."""
-    total = sum(value for _, value in parts)
+    """One horizontal bar made of parts, in palette order.
+
+    Args:
+        parts: (name, value) of each.
+        label: what the bar shows, for those who do not see it.
+        text: a value in words.
+        longest: value of the longest bar in a column of bars, which takes the whole width; None:
+            this one does.
+    """
+    total = longest if longest is not None else sum(value for _, value in parts)
     if total <= 0:
         return Markup("")
     drawn, start = [], 0.0

@@ -7,15 +7,14 @@ import hashlib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from luthier.artifacts import Artifact, DataStats, Evaluation, Plan, TrainSummary
-from luthier.console import duration, size
 from luthier.made_with import MadeWith, has_moved_on, recipe_of
-from luthier.reporting import comparison, sections, wording
+from luthier.reporting import comparison, sections
 from luthier.reporting.history import read_history
 from luthier.reporting.mistakes import MAX_CHARACTERS, read_mistakes
+from luthier.reporting.rendering import page_file, render
 from luthier.reporting.verdict import judge, pending
 from luthier.run import STAGES, Run, Stage
 
@@ -75,7 +74,7 @@ def report(run: Run) -> Path:
         mistakes=mistakes,
         settings=sections.settings(run, recipe, lock),
     )
-    run.write_text(FILE, wording.without_secrets(wording.printable(page)))
+    run.write_text(FILE, page)
     return run.path / FILE
 
 
@@ -87,40 +86,12 @@ def _finished(run: Run, stage: Stage, kind: type[A]) -> A | None:
 
 
 def _render(**variables: Any) -> str:
-    environment = Environment(
-        loader=PackageLoader("luthier.reporting", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        count=wording.count,
-        number=wording.number,
-        compact=wording.compact,
-        estimate=wording.estimate_text,
-        interval=wording.interval,
-        signed=wording.signed,
-        signed_interval=wording.signed_interval,
-        p_value=wording.p_text,
-        metric=wording.metric_name,
-        system=wording.system_name,
-        sentence=wording.sentence_case,
-        shortened=wording.shortened,
-        share=wording.share,
-        size=size,
-        duration=duration,
-    )
-    script = _page_file("filter.js")
+    script = page_file("filter.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html").render(
-        style=Markup(_page_file("style.css")),
+    return render(
+        "report.html",
         script=Markup(script),
         script_hash=f"sha256-{digest}",
         max_characters=MAX_CHARACTERS,
         **variables,
     )
-
-
-def _page_file(name: str) -> str:
-    return (Path(__file__).parent / "page" / name).read_text(encoding="utf-8")

@@ -21,6 +21,7 @@ from luthier.reporting.wording import (
     PRECISIONS,
     compact,
     count,
+    last_part,
     metric_name,
     sentence_case,
     share,
@@ -100,7 +101,7 @@ def _learning_rate(recipe: Recipe) -> str:
 
 def task_sentence(recipe: Recipe) -> str:
     """The task in one sentence, for the top of the page."""
-    model = _last_part(recipe.model.name)
+    model = last_part(recipe.model.name)
     labels = recipe.labels
     what = {
         "classification": f"choose one of {len(labels)} labels"
@@ -109,14 +110,9 @@ def task_sentence(recipe: Recipe) -> str:
         "chat": "answer in a conversation",
         "text": "continue text",
     }[recipe.task.kind]
-    sources = [_last_part(s.path) if s.path else s.hub or "" for s in recipe.data.sources]
+    sources = [last_part(s.path) if s.path else s.hub or "" for s in recipe.data.sources]
     listed = ", ".join(sources[:3]) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
     return f"Teach {model} to {what}, from {listed}."
-
-
-def _last_part(path: str) -> str:
-    """The file name of an absolute or dotted path; other names as they are."""
-    return path.rstrip("/").rpartition("/")[2] if path[:1] in "/.~" else path
 
 
 def yaml_markup(text: str) -> Markup:

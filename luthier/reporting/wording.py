@@ -39,6 +39,11 @@ def system_name(name: str) -> str:
     return {"tfidf": "TF-IDF"}.get(name, name.replace("_", " "))
 
 
+def last_part(path: str) -> str:
+    """The file name of an absolute or dotted path; other names as they are."""
+    return path.rstrip("/").rpartition("/")[2] if path[:1] in "/.~" else path
+
+
 def sentence_case(text: str) -> str:
     """The text with its first letter in upper case."""
     return text[:1].upper() + text[1:]

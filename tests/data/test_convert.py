@@ -360,10 +360,10 @@ EXPECTED = {
     "chat/kto_en_demo.json": ("preference", 32, {"not preferred": 18}),
     "chat/messages_100.jsonl": ("messages", 100, {}),
     "evol_instruct/input_output.json": ("columns", 35, {}),
-    "evol_instruct/test_set.jsonl": ("evol_instruct", 0, {"no answer": 218}),
+    "evol_instruct/test_set.jsonl": ("evol_instruct", 218, {}),
     "flan_cot/aqua_500.tsv": ("chain_of_thought", 500, {}),
-    "instructwild/seed_prompts_en.jsonl": ("instructwild", 0, {"no answer": 429}),
-    "instructwild/user_2.jsonl": ("instructwild", 0, {"no answer": 246, "not JSON": 2}),
+    "instructwild/seed_prompts_en.jsonl": ("instructwild", 429, {}),
+    "instructwild/user_2.jsonl": ("instructwild", 246, {"not JSON": 2}),
     "lima/lima_300.json": ("alpaca", 300, {}),
     "natural_instructions/SAMPLE_v2_schema_task1152.json": ("super_ni", 8, {}),
     "natural_instructions/task143_odd-man-out_classification_generate_category.json":
@@ -439,3 +439,18 @@ def test_public_templates_are_told_from_rows(tmp_path: Path) -> None:
     for path in paths:
         with pytest.raises(DataError, match=r"templates, not rows|templates .*, not rows"):
             convert(path, tmp_path / "out", to="messages")
+
+
+def test_instructions_without_answers_are_converted_where_the_target_holds_them(
+    tmp_path: Path,
+) -> None:
+    """Nothing is trained by a conversion: seeds and questions go along, and come back."""
+    source = tmp_path / "seeds.jsonl"
+    source.write_text("".join(f'{{"instruction": "Name river {i}."}}\n' for i in range(3)))
+    for to in ("alpaca", "messages"):
+        done = convert(source, tmp_path / f"out.{to}.json", to=to, format="instructwild")
+        assert (done.rows_in, done.rows_out, done.rejected) == (3, 3, 0), to
+    alpaca = json.loads((tmp_path / "out.alpaca.json").read_text())
+    assert alpaca[0] == {"instruction": "Name river 0.", "input": "", "output": ""}
+    refused = convert(source, tmp_path / "out.flan.jsonl", to="flan", format="instructwild")
+    assert refused.reasons == {"no answer": 3}

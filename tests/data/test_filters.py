@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from luthier.chat import Rendered
-from luthier.data.intake import FILTERS
 from luthier.data.candidate import Candidate
+from luthier.data.intake import FILTERS
 from luthier.errors import DataError, LuthierError
 from luthier.example import Example, Message, Origin, content_id
 

@@ -18,20 +18,77 @@ from luthier.data.rows import Reject, Row
 from luthier.errors import DataError
 
 WORDS = st.sampled_from(
-    ["", " ", "hi", "User: a\nAssistant: b", "### Human: a### Assistant: b", "<human>: a\n<bot>: b",
-     "\n\nHuman: a\n\nAssistant: b", "[{", "[]", '[{"role": "user", "content": "x"}]', "true", "a|b"]
-)  # fmt: skip
+    [
+        "",
+        " ",
+        "hi",
+        "User: a\nAssistant: b",
+        "### Human: a### Assistant: b",
+        "<human>: a\n<bot>: b",
+        "\n\nHuman: a\n\nAssistant: b",
+        "[{",
+        "[]",
+        '[{"role": "user", "content": "x"}]',
+        "true",
+        "a|b",
+    ]
+)
 SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.floats(allow_nan=False) | WORDS
 KEYS = [
-    "instruction", "input", "output", "response", "history", "system", "instances", "reformulations",
-    "instruction_with_input", "constraints", "messages", "conversations", "conversation", "tools",
-    "functions", "text", "prompt", "completion", "chosen", "rejected", "label", "question", "answer",
-    "explanation", "inputs", "targets", "inputs_pretokenized", "targets_pretokenized", "Definition",
-    "definition", "Instances", "Instance", "Positive Examples", "Examples", "Instance License",
-    "message_id", "parent_id", "role", "replies", "rank", "deleted", "review_result", "synthetic",
-    "model_name", "thread", "thread_id", "message_tree_id", "id", "Instruction", "preferred_output",
-    "non_preferred_output", "lang", "context",
-]  # fmt: skip
+    "instruction",
+    "input",
+    "output",
+    "response",
+    "history",
+    "system",
+    "instances",
+    "instruction_with_input",
+    "constraints",
+    "messages",
+    "conversations",
+    "conversation",
+    "tools",
+    "functions",
+    "text",
+    "prompt",
+    "completion",
+    "chosen",
+    "rejected",
+    "label",
+    "question",
+    "answer",
+    "reformulations",
+    "explanation",
+    "inputs",
+    "targets",
+    "inputs_pretokenized",
+    "targets_pretokenized",
+    "Definition",
+    "definition",
+    "Instances",
+    "Instance",
+    "Positive Examples",
+    "Examples",
+    "Instance License",
+    "message_id",
+    "parent_id",
+    "role",
+    "replies",
+    "rank",
+    "deleted",
+    "review_result",
+    "synthetic",
+    "model_name",
+    "thread",
+    "thread_id",
+    "message_tree_id",
+    "id",
+    "Instruction",
+    "preferred_output",
+    "non_preferred_output",
+    "lang",
+    "context",
+]
 TURNS = st.fixed_dictionaries(
     {},
     optional={
@@ -63,7 +120,7 @@ def test_no_record_breaks_an_importer(name: str) -> None:
     module = FORMATS.load(name)
     own = st.sampled_from(sorted(module.EXAMPLE))
 
-    @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(st.builds(dict.__or__, RECORDS, st.dictionaries(own, VALUES)), max_size=3))
     def fuzz(records: list[dict[str, Any]]) -> None:
         try:
@@ -84,7 +141,7 @@ def test_no_record_breaks_an_importer(name: str) -> None:
 def test_no_file_breaks_a_conversion(tmp_path_factory: Any) -> None:
     folder = tmp_path_factory.mktemp("fuzz")
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
         st.lists(RECORDS, max_size=4), st.text(max_size=30), st.sampled_from(list(convert.ENDINGS))
     )

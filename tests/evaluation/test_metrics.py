@@ -251,7 +251,7 @@ def test_rouge_l_by_hand() -> None:
 
 
 def test_token_f1_counts_shared_words_without_case_articles_and_order() -> None:
-    """2 x shared / (words + words), by hand: 2 of 2 and 2; 2 of 3 and 2; nothing; nothing to say."""
+    """2 x shared / (words + words), by hand: 2 of 2 and 2; 2 of 3 and 2; nothing; no words."""
     answers = Answers(
         ["4.2 million, the", "Yes it rose", "no", "the"],
         ["million 4.2", "it rose.", "5%", "a"],

@@ -14,6 +14,8 @@ from luthier.errors import DataError
 
 SEVERITY: Severity = "warning"
 FIX = "Keep one of the rows; `use: near_duplicates` leaves the others out of a build."
+_PREPARED = 8 * BLOCK
+"""Rows from which what was prepared is forgotten; sources that are read in turns share a filter."""
 
 
 def build(*, similarity: float = 0.8) -> Filter:
@@ -41,7 +43,8 @@ class _NearDuplicates:
 
     def prepare(self, rows: Sequence[Candidate]) -> None:
         """Rows that are going to be judged one after another: together they are faster read."""
-        self.prepared.clear()
+        if len(self.prepared) > _PREPARED:
+            self.prepared.clear()
         for start in range(0, len(rows), BLOCK):
             some = rows[start : start + BLOCK]
             entries = self.index.entries([_text(r) for r in some], [_scope(r) for r in some])

@@ -104,7 +104,7 @@ def write(rows: Iterable[Row], file: IO[str]) -> Iterator[Reject]:
 
 
 def _record(row: Row) -> dict[str, Any]:
-    system, turns = outgoing.plain_turns(row, "alpaca")
+    system, turns = outgoing.plain_turns(row, "alpaca", answered=False)
     *pairs, last = turns
     asked, answer = last
     instruction, given = outgoing.parts(row, asked)

@@ -13,6 +13,8 @@ from luthier.data.sample import Sample
 
 EXAMPLE: dict[str, Any] = {"instruction": "Name a colour, and say why.", "output": "Green: calm."}
 """A record of this format."""
+OFTEN_UNANSWERED = True
+"""Its files are questions as often as not; a conversion keeps them."""
 
 
 def rows(

@@ -25,9 +25,11 @@ EXAMPLE: dict[str, Any] = {
     "instruction": "Is grass green?", "instruction_type": "Open QA", "output": "Yes.",
 }  # fmt: skip
 """A record of this format."""
+OFTEN_UNANSWERED = True
+"""Its files are questions as often as not; a conversion keeps them."""
 _DECODER = json.JSONDecoder(
     strict=False,  # a line break inside a text is what breaks a record
-    object_pairs_hook=json_rows._object,
+    object_pairs_hook=json_rows.object_of,
     parse_float=WrittenFloat,
     parse_constant=WrittenFloat,
 )
@@ -101,18 +103,18 @@ def _records(path: Path, table: Table) -> Iterator[Row | Reject]:
                 broken = _breaks_off(error)
                 found = _joined(line, ahead, file) if broken else None
                 if found is None:
-                    said = _OPEN if broken else json_rows._plain(error)
+                    said = _OPEN if broken else json_rows.plain(error)
                     reason = damage.reason(line) or f"not JSON: {said}"
                     yield Reject(origin, reason, {"line": line.rstrip("\r\n")})
                     continue
                 value, text, taken = found
             del ahead[:taken]
             number += taken
-            yield json_rows._json_row(value, text, origin, damage)
+            yield json_rows.json_row(value, text, origin, damage)
 
 
 def _decoded(text: str) -> tuple[Any, str]:
-    return json_rows._DECODER.decode(text), text
+    return json_rows.DECODER.decode(text), text
 
 
 def _breaks_off(error: Exception) -> bool:

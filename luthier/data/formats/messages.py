@@ -82,7 +82,7 @@ def write(rows: Iterable[Row], file: IO[str]) -> Iterator[Reject]:
 
 
 def _record(row: Row) -> dict[str, Any]:
-    record: dict[str, Any] = {"messages": _turns(outgoing.spoken(row, "messages"))}
+    record: dict[str, Any] = {"messages": _turns(outgoing.spoken(row, "messages", answered=False))}
     if row.tools is not None:
         record["tools"] = outgoing.values(row.tools)
     return outgoing.with_others(record, row)

@@ -18,6 +18,8 @@ EXAMPLE: dict[str, Any] = {
     "instances": [{"input": "grass", "output": "Green."}], "is_classification": False,
 }  # fmt: skip
 """A record of this format."""
+OFTEN_UNANSWERED = True
+"""Its files are questions as often as not; a conversion keeps them."""
 
 
 def rows(
