@@ -68,6 +68,22 @@ def test_precision(settings: dict[str, object], hardware: Hardware, expected: st
     assert why
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "float32"),
+        ({"bf16": True}, "float32"),
+        ({"bf16": True, "autocast": True}, "bf16_autocast"),
+        ({"lora": None}, "bf16_autocast"),
+    ],
+)
+def test_precision_of_an_encoder_decoder(settings: dict[str, object], expected: str) -> None:
+    precision, why = choose_precision(TrainConfig(**settings), GPU, has_encoder=True)
+
+    assert precision == expected
+    assert "T5 would round" in why if expected == "float32" else why
+
+
 def test_an_explicit_setting_is_named_as_the_reason() -> None:
     assert choose_precision(TrainConfig(bf16=False), CPU)[1] == "bf16: false"
     assert "AMX" in choose_precision(TrainConfig(lora=LoraSection()), CPU)[1]

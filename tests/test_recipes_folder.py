@@ -38,7 +38,7 @@ def test_a_recipe_of_ours_can_be_run(path: Path) -> None:
         assert source.hub or (found is not None and found.is_file()), source
         if source.path and not source.path.startswith(PACKAGED):
             assert FOLDER in found.resolve().parents, "a recipe's data ships with it"  # type: ignore[union-attr]
-        assert source.format is None or source.format in members("formats")
+        assert source.format is None or source.format.use in members("formats")
     if recipe.task.kind in ("classification", "generation"):
         for name in recipe.data.templates:
             assert load_template(name, path.parent).fields

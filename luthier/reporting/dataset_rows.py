@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +27,6 @@ class SampledRows:
     rows: list[Example]
     total: int
     """Rows in the files."""
-    per_source: Mapping[str, int]
-    """Of all rows, by the source they came from."""
-    columns: list[str]
-    """Of the files."""
 
     @property
     def is_all(self) -> bool:
@@ -55,23 +50,19 @@ def sampled_rows(run: Run, splits: Sequence[Split], most: int = MOST_ROWS) -> Sa
 
     paths = [run.path / "data" / f"{split}.parquet" for split in SPLITS if split in splits]
     rows: list[Example] = []
-    per_source: Counter[str] = Counter()
-    columns: list[str] = []
     path, total, seen = run.path / "data", 0, 0
     try:
         for path in paths:
             total += pq.read_metadata(path).num_rows
         drawn = sorted(random.Random(run.recipe.seed).sample(range(total), min(total, most)))
         wanted = iter(drawn)
-        nxt = next(wanted, None)
+        following = next(wanted, None)
         for path in paths:
-            for batch in _batches(path, columns):
-                for pair in batch.column("source").value_counts().to_pylist():
-                    per_source[pair["values"]] += pair["counts"]
+            for batch in _batches(path):
                 inside = []
-                while nxt is not None and nxt < seen + len(batch):
-                    inside.append(nxt - seen)
-                    nxt = next(wanted, None)
+                while following is not None and following < seen + len(batch):
+                    inside.append(following - seen)
+                    following = next(wanted, None)
                 seen += len(batch)
                 taken = batch.take(pa.array(inside, pa.int64())).to_pylist()
                 rows += [_as_example(row) for row in taken]
@@ -80,16 +71,14 @@ def sampled_rows(run: Run, splits: Sequence[Split], most: int = MOST_ROWS) -> Sa
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         said = str(error).split("\n")[0]
         raise RunError(f"{path} cannot be read: {said}. Repeat `luthier build`.") from None
-    return SampledRows(rows, total, dict(per_source), columns)
+    return SampledRows(rows, total)
 
 
-def _batches(path: Path, columns: list[str]) -> Iterator[Any]:
-    """Batches of a file's rows; its columns are added to `columns`."""
+def _batches(path: Path) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         names = file.schema_arrow.names
-        columns += [name for name in names if name not in columns]
         missing = [name for name in _NEEDED if name not in names]
         if missing:
             raise KeyError(f"no column {', '.join(missing)}")

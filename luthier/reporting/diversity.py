@@ -19,9 +19,13 @@ MOST_CHARACTERS = 2000
 OPENING_WORDS = 3
 
 # Scripts that put no spaces between words: each of their characters counts as a word.
-_ALONE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_ALONE = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+)
 # Vowel signs and accents that `\w` does not take for a part of the word they stand in.
-_MARKS = "\u0300-\u036f\u0591-\u05bd\u05bf\u064b-\u065f\u0670\u06d6-\u06dc\u0900-\u0963\u0966-\u0dff"
+_MARKS = (
+    "\u0300-\u036f\u0591-\u05bd\u05bf\u064b-\u065f\u0670\u06d6-\u06dc\u0900-\u0963\u0966-\u0dff"
+)
 _WORD = re.compile(f"[{_ALONE}]|(?:[^\\W{_ALONE}]|[{_MARKS}])(?:[^\\W{_ALONE}]|['\u2019{_MARKS}])*")
 _CLAUSE_END = re.compile(r"[.!?;:,()\"\n\[\]{}]")
 _NEXT = re.compile(rf"{_CLAUSE_END.pattern}|[\w'\u2019-]+")

@@ -81,10 +81,7 @@ def most_similar_pairs(texts: Sequence[str], most: int = 10) -> list[Pair]:
 
 
 def _by_bound(shared: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """(text, place of a shingle in it), the largest possible similarity first.
-
-    A shingle that only one text has leaves its text as it is: the bound counts what is behind it.
-    """
+    """(text, place of a shingle in it), the largest possible similarity first."""
     counts = np.array([len(one) for one in shared], np.int64)
     owners = np.repeat(np.arange(len(shared)), counts)
     places = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

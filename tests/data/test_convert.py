@@ -127,7 +127,7 @@ def test_options_reach_the_importer(tmp_path: Path) -> None:
     source = write(tmp_path / "rows.jsonl", {"instruction": "a"}, {"instruction": "b"})
     done = convert(source, tmp_path / "out.parquet", to="parquet", options={"answers": "optional"})
     assert done.format == "instructwild" and done.rows_out == 2
-    done = convert(source, tmp_path / "out.json", to="alpaca", options={"answers": "optional"})
+    done = convert(source, tmp_path / "out.json", to="alpaca", options={"answers": "required"})
     assert balanced(done) and done.reasons == {"no answer": 2}
     assert json.loads((tmp_path / "out.json").read_text()) == []
 

@@ -15,6 +15,7 @@ from luthier.planning.facts import Facts, Lever
 from luthier.planning.plan import CHECKS, run_checks
 
 TEXT = {"kind": "text"}
+T5 = {"has_encoder": True}
 NO_BNB = frozenset[str]()
 UNBALANCED = stats(train=split(220, **{"True": 20, "False": 200}), validation=split(100),
                    calibration=split(100), test=split(200))  # fmt: skip
@@ -295,6 +296,18 @@ SPEAKS: list[tuple[str, dict[str, Any], str, str]] = [
         "error",
         "engine: luthier",
     ),
+    (
+        "encoder_decoder",
+        {"train": {"packing": True, "engine": "trl"}, "given": T5},
+        "error",
+        "Leave out train.packing, train.engine: trl,",
+    ),
+    ("encoder_decoder", {"train": {"train_on": "assistant"}, "given": T5}, "error", "last answer"),
+    ("encoder_decoder", {"train": {"neftune_noise_alpha": 5}, "given": T5}, "error", "one line"),
+    ("encoder_decoder", {"train": {"fsdp": True}, "given": T5}, "error", "two stacks"),
+    ("encoder_decoder", {"task": TEXT, "given": T5}, "error", "task.kind: text"),
+    ("encoder_decoder", {"train": {"fp16": True}, "given": T5}, "warning", "bfloat16"),
+    ("encoder_decoder", {"task": {"kind": "chat"}, "given": T5}, "note", "who wrote which"),
 ]
 
 
@@ -350,6 +363,8 @@ def test_a_sound_plan_has_no_findings(make_facts: Callable[..., Facts]) -> None:
          {"data": {"sources": [{"path": "a.csv"}, {"path": "t.csv", "split": "test"}],
                    "split": {"test": 0}}}),
         ("adapter_without_lora", {"train": {"lora": None}}),
+        ("encoder_decoder", {"has_encoder": True}),
+        ("encoder_decoder", {"train": {"packing": True, "engine": "trl"}}),
         ("slice_column", {"evaluate": {"slice_by": "stile"}}),
         ("slice_column", {"evaluate": {"slice_by": "style"},
                           "test_columns": frozenset({"style"})}),

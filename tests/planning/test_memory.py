@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_t5 import t5_model_dir  # noqa: F401
 from torch.profiler import ProfilerActivity, profile
 
 from luthier import model as models
 from luthier import ragged
 from luthier.errors import ModelError
 from luthier.planning import memory, optimizer_state
-from luthier.planning.shapes import EndToEnd, Padded, StepShape
+from luthier.planning.shapes import EndToEnd, Padded, Pairs, StepShape
 from luthier.planning.trace import trace_step
 from luthier.prefixes import Prefixes
 from luthier.recipe import ModelSection
@@ -163,13 +164,14 @@ def test_llama2_7b_in_four_bits(monkeypatch: pytest.MonkeyPatch) -> None:
         {"load_in_8bit": True},
     ],
 )
+@pytest.mark.parametrize("folder", ["tiny_model_dir", "t5_model_dir"])
 def test_quantized_weights_are_as_large_as_real_ones(
-    quantization: dict[str, Any], config: Any, tiny_model_dir: Path
+    quantization: dict[str, Any], folder: str, request: pytest.FixtureRequest
 ) -> None:
-    train = train_of(lora=LORA, quantization=quantization)
+    section = ModelSection(name=str(request.getfixturevalue(folder)))
+    train, config = train_of(lora=LORA, quantization=quantization), models.open_config(section)
     planned = memory.estimate(config, train, SMALL, precision="float32", device="cpu")
-    model = models.open_model(ModelSection(name=str(tiny_model_dir)),
-                              quantization=train.quantization)  # fmt: skip
+    model = models.open_model(section, quantization=train.quantization)
 
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     constants = 0
@@ -232,6 +234,10 @@ STEPS: list[tuple[str, dict[str, Any], StepShape, str]] = [
 
 def batch_of(shape: StepShape) -> batches.Batch:
     """A batch that training could have made of rows with these lengths."""
+    if isinstance(shape, Pairs):
+        marks = [False] * shape.asked + [True] * shape.answered
+        item = batches.Item("row", [5] * len(marks), marks)
+        return batches.collate([[0]] * shape.rows, [item], pad_id=0, start_id=0)
     lengths: list[tuple[int, int]] = []  # (group, tokens)
     prefixes, lines = None, []
     if isinstance(shape, EndToEnd):
@@ -274,7 +280,7 @@ def real_peak(model: Any, train: TrainConfig, shape: StepShape, precision: Any) 
     for event in sorted(events, key=lambda e: e.start_ns()):
         live += event.nbytes()
         peak = max(peak, live)
-    if batch.attention_mask is not None:
+    if batch.attention_mask is not None and batch.decoder_ids is None:
         peak += batch.attention_mask.numel() * 4
     return peak
 
@@ -282,18 +288,44 @@ def real_peak(model: Any, train: TrainConfig, shape: StepShape, precision: Any) 
 @pytest.mark.parametrize(("settings", "shape", "precision"), [s[1:] for s in STEPS],
                          ids=[s[0] for s in STEPS])  # fmt: skip
 def test_a_traced_step_takes_what_a_real_one_takes(
-    settings: dict[str, Any], shape: StepShape, precision: Any, config: Any, tiny_model_dir: Path
+    settings: dict[str, Any], shape: StepShape, precision: Any, tiny_model_dir: Path
 ) -> None:
-    train = train_of(**settings)
+    traced_and_real(tiny_model_dir, train_of(**settings), shape, precision)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "precision"),
+    [
+        ({"lora": LORA}, Pairs(8, 64, 4, 32), "float32"),
+        ({"lora": LORA}, Pairs(4, 150, 60, 240), "float32"),
+        ({"lora": None, "gradient_accumulation_steps": 2}, Pairs(8, 64, 8, 64), "float32"),
+        ({"lora": None, "gradient_checkpointing": True}, Pairs(8, 128, 16, 128), "float32"),
+        ({"lora": LORA, "attn_implementation": "eager"}, Pairs(8, 64, 16, 128), "float32"),
+        ({"lora": LORA}, Pairs(8, 64, 16, 128), "bf16_autocast"),
+        ({"lora": LORA, "quantization": {"load_in_8bit": True}}, Pairs(8, 64, 4, 32), "float32"),
+    ],
+    ids=["lora", "long answers", "accumulated", "checkpointed", "eager", "autocast", "8 bits"],
+)
+def test_a_traced_step_of_an_encoder_decoder(
+    settings: dict[str, Any],
+    shape: Pairs,
+    precision: Any,
+    t5_model_dir: Path,  # noqa: F811
+) -> None:
+    traced_and_real(t5_model_dir, train_of(**settings), shape, precision)
+
+
+def traced_and_real(folder: Path, train: TrainConfig, shape: StepShape, precision: Any) -> None:
+    section = ModelSection(name=str(folder))
+    config = models.open_config(section)
     accumulates = train.gradient_accumulation_steps > 1
     planned = trace_step(
         memory.build_without_weights(config, train, precision), shape,
         precision=precision, device="cpu", accumulates=accumulates,
     )  # fmt: skip
     model = models.open_model(
-        ModelSection(name=str(tiny_model_dir)), precision=precision,
-        quantization=train.quantization, attn_implementation=train.attn_implementation,
-        trainable=train.lora is None,
+        section, precision=precision, quantization=train.quantization,
+        attn_implementation=train.attn_implementation, trainable=train.lora is None,
     )  # fmt: skip
     if train.lora is not None:
         model = models.attach_adapter(model, train.lora, precision)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from luthier.console import say
 from luthier.data.candidate import Candidate, Filter
@@ -84,10 +83,12 @@ class _Novelty:
 
 
 def _rows(name: str) -> Iterator[Candidate]:
-    from luthier.data.bare_file import open_bare
+    from luthier.data.reading import of_file  # which finds filters, and so this one, by name
 
+    reading = of_file(name)
+    source = reading.sources[0]
     found = 0
-    for row in open_bare(Path(name), name).rows():
+    for _, row in reading.shaped(reading.open(source), source):
         if isinstance(row, Candidate):
             found += 1
             yield row
