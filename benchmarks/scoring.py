@@ -24,7 +24,7 @@ import torch
 
 from luthier.chat import Renderer
 from luthier.console import say
-from luthier.data.template import load_template
+from luthier.data.templating.template import load_template
 from luthier.example import Message
 from luthier.hardware import choose_precision, describe
 from luthier.model import open_model, open_tokenizer

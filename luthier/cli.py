@@ -319,7 +319,7 @@ def lint(
 ) -> Result:
     """Check rows for defects, without building anything."""
     from luthier.data import lint as linting
-    from luthier.data.lint_report import print_report
+    from luthier.data.linting.lint_report import print_report
 
     report = linting.lint(Path(what), format=format_name, runs=runs)
     print_report(report)

@@ -60,8 +60,8 @@ def list_things(what: str, runs: Path) -> list[dict[str, Any]]:
             for name, alias in ALIASES.items()
         ]
     elif what == "templates":
-        from luthier.data.template import template_names
-        from luthier.data.template_sets import described
+        from luthier.data.templating.template import template_names
+        from luthier.data.templating.template_sets import described
 
         found = [{"name": n, "describe": described(n)} for n in template_names()]
     elif what == "datasets":

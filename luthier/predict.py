@@ -18,11 +18,17 @@ from luthier import model as models
 from luthier.artifacts import Evaluation
 from luthier.chat import Renderer
 from luthier.console import blank_lines_skipped, progress, say
-from luthier.data.mapping import mapped
+from luthier.data.files.mapping import mapped
+from luthier.data.files.sources import SUFFIXES, open_file, require_file
+from luthier.data.files.textfile import Damage, refuse_other_encodings
 from luthier.data.rows import MissingColumn, Reject, Row, Table
-from luthier.data.sources import SUFFIXES, open_file, require_file
-from luthier.data.template import BuiltTemplates, MissingField, Skipped, Template, as_text
-from luthier.data.textfile import Damage, refuse_other_encodings
+from luthier.data.templating.template import (
+    BuiltTemplates,
+    MissingField,
+    Skipped,
+    Template,
+    as_text,
+)
 from luthier.errors import DataError, LuthierError
 from luthier.example import Message
 from luthier.generate import answer

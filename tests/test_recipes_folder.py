@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from luthier.data.sources import PACKAGED, source_file
-from luthier.data.template import load_template
+from luthier.data.files.sources import PACKAGED, source_file
+from luthier.data.templating.template import load_template
 from luthier.look import REGISTRIES
 from luthier.recipe import load
 from luthier.registry import Registry

@@ -239,9 +239,9 @@ def near_distilabel(job: Job) -> dict[str, Any]:
 def template_luthier(job: Job) -> dict[str, Any]:
     """JSON lines through a template into a Parquet file, as a build does it without a model."""
     from luthier.artifacts import ExampleWriter
+    from luthier.data.files.sources import open_file
     from luthier.data.rows import Row
-    from luthier.data.sources import open_file
-    from luthier.data.template import load_template
+    from luthier.data.templating.template import load_template
     from luthier.example import Example, content_id
 
     template = load_template(job["template"], Path())

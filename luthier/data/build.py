@@ -16,10 +16,9 @@ from pathlib import Path
 from luthier.artifacts import DataStats, ExampleWriter, MixturePart, TermsPart
 from luthier.chat import Renderer
 from luthier.console import blank_lines_skipped, progress, say, table
-from luthier.data import sources
 from luthier.data.candidate import Candidate
 from luthier.data.config import SourceConfig
-from luthier.data.few_shot import ShotPool
+from luthier.data.files import sources
 from luthier.data.intake import Intake, Keep, files_of
 from luthier.data.kept import Kept
 from luthier.data.mix import bounds_of, interleaved, mixture
@@ -29,7 +28,8 @@ from luthier.data.rows import MissingColumn, Reject
 from luthier.data.shape import shape_of, template_sets
 from luthier.data.split import Shared, share_out
 from luthier.data.stats import Samples, SplitCounts
-from luthier.data.template import BuiltTemplates, as_text, template_file
+from luthier.data.templating.few_shot import ShotPool
+from luthier.data.templating.template import BuiltTemplates, as_text, template_file
 from luthier.errors import DataError
 from luthier.example import SPLITS, Example, Terms, content_id
 from luthier.made_with import MadeWith, base_of

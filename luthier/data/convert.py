@@ -20,14 +20,14 @@ from luthier.artifacts import ExampleWriter
 from luthier.as_written import json_text
 from luthier.atomic import atomic_write
 from luthier.console import Advance, progress, say
-from luthier.data import sources
 from luthier.data.config import SourceConfig
-from luthier.data.outgoing import TASK_LEVEL
-from luthier.data.recognise import FORMATS, Recognised, recognise, require
+from luthier.data.files import sources
+from luthier.data.importing.outgoing import TASK_LEVEL
+from luthier.data.importing.recognise import FORMATS, Recognised, recognise, require
+from luthier.data.importing.sample import refuse_templates
 from luthier.data.rejects import RejectLog
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import refuse_templates
-from luthier.data.template_fields import as_text
+from luthier.data.templating.template_fields import as_text
 from luthier.data.terms import own_terms
 from luthier.errors import DataError, unknown
 from luthier.example import Example, Message, Terms, content_id

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from luthier.console import progress
-from luthier.data import reading
 from luthier.data.candidate import Candidate, Filter
 from luthier.data.config import SourceConfig
-from luthier.data.dataset_check import Context, DatasetCheck, Need
-from luthier.data.lint_report import LintFinding, LintReport, Place, Severity, Tally, ranked
+from luthier.data.linting import reading
+from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
+from luthier.data.linting.lint_report import LintFinding, LintReport, Place, Severity, Tally, ranked
+from luthier.data.linting.reading import Reading
 from luthier.data.opening import Opened
-from luthier.data.reading import Reading
 from luthier.data.rows import Reject, Row
 from luthier.errors import DataError, MissingExtra, ModelError
 from luthier.example import Example

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from luthier.console import say
-from luthier.data import catalog, sources
+from luthier.data import catalog
 from luthier.data.config import SourceConfig
+from luthier.data.files import sources
 from luthier.data.rows import Reject, Row, Table
 from luthier.data.shape import Shape
 from luthier.data.terms import terms_of
@@ -78,7 +79,7 @@ def _recognised(source: SourceConfig, path: Path | None, shape: Shape) -> str:
     )
     if path is None or named or shape.kind not in ("chat", "generation"):
         return usual
-    from luthier.data.recognise import recognise, require
+    from luthier.data.importing.recognise import recognise, require
 
     sources.require_readable(path, str(source.path))
     found = recognise(path, str(source.path))

@@ -11,11 +11,11 @@ from typing import Any
 from luthier.chat import Rendered
 from luthier.data.candidate import Candidate
 from luthier.data.config import DataConfig, SourceConfig
-from luthier.data.draws import Draw, pick
-from luthier.data.inversion import inverted
 from luthier.data.rows import Reject, Row
-from luthier.data.template import MissingField, Skipped, Template, as_text
-from luthier.data.template_sets import load_templates
+from luthier.data.templating.draws import Draw, pick
+from luthier.data.templating.inversion import inverted
+from luthier.data.templating.template import MissingField, Skipped, Template, as_text
+from luthier.data.templating.template_sets import load_templates
 from luthier.errors import DataError
 from luthier.example import Example, content_id
 from luthier.recipe import Recipe

@@ -174,7 +174,7 @@ def _how(run: Run, recipe: Recipe, stats: DataStats) -> list[str]:
     read, rejected, used = facts.totals(stats)
     sources = facts.source_rows(stats, read_rejects(run.path / stats.rejects_file))
     parts = [
-        f"{count(read)} rows were read, {count(rejected)} were left out and {count(used)} are used.",
+        f"{count(read)} rows were read, {count(rejected)} left out and {count(used)} used.",
         _table(
             ["source", "importer", "read", "left out", "used"],
             [

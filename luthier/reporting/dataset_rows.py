@@ -1,4 +1,4 @@
-"""A sample of the rows of a dataset, whatever its size: one group of rows is in memory at a time."""
+"""A sample of the rows of a dataset: of any size, since one batch is in memory at a time."""
 
 from __future__ import annotations
 

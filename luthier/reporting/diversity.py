@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from luthier.reporting.instruction_words import DETERMINERS, ENDS, FILLERS, VERBS
 
@@ -193,7 +194,7 @@ def lexical(texts: Iterable[str], *, most_openings: int = 10) -> Lexical:
         count += 1
         total += len(found)
         single.update(found)
-        double.update(zip(found, found[1:], strict=False))
+        double.update(pairwise(found))
         pairs += max(0, len(found) - 1)
         openings[opening(found)] += 1
     repeated = sum(n for n in openings.values() if n > 1)

@@ -18,7 +18,7 @@ VERBS = frozenset(
     pick plan plot point predict prepare present print prioritize produce pronounce proofread
     propose prove provide punctuate quote rank rate read rearrange recall recite recommend
     reconstruct recreate reduce refactor reformat reformulate remove rename reorder reorganize
-    rephrase replace reply report reorder respond restate retell retrieve return reverse review
+    rephrase replace reply report respond restate retell retrieve return reverse review
     revise reword rewrite round say scan score search segment select separate shorten show simplify
     simulate sketch solve sort specify spell split state structure suggest sum summarise summarize
     swap synthesize tell test think trace track transcribe transform translate turn underline
@@ -48,8 +48,8 @@ DETERMINERS = frozenset(
 ENDS = frozenset(
     """
     about above across after against along among and around as at based because before being
-    beneath beside between but by containing describing during following for from given given
-    having if in include including inside into is are was were like named near of off on onto or
+    beneath beside between but by containing describing during following for from
+    having if in including inside into is are was were like named near of off on onto or
     out over per regarding since so such than that through to toward towards under until up upon
     using via what when where whether which while who whom whose why how will with within without
     not can could should would may might must do does did has have had

@@ -45,37 +45,32 @@ def most_similar_pairs(texts: Sequence[str], most: int = 10) -> list[Pair]:
     for one in sets:
         frequency.update(one)
     # A shingle of one text only says nothing about pairs, but counts in the size of its text.
-    number = {
-        s: i
-        for i, (s, n) in enumerate(sorted(frequency.items(), key=lambda item: (item[1], item[0])))
-        if n > 1
-    }
+    common = sorted((s for s, n in frequency.items() if n > 1), key=frequency.__getitem__)
+    number = {shingle: i for i, shingle in enumerate(common)}
     shared = [sorted(number[s] for s in one if s in number) for one in sets]
     sizes = [len(one) for one in sets]
-    as_sets = [frozenset(one) for one in shared]
     best: list[tuple[float, int, int]] = []
     index: dict[int, list[int]] = {}
-    compared: set[int] = set()
+    compared: set[tuple[int, int]] = set()
+    as_sets = [frozenset(one) for one in shared]
+    floor = 0.0  # similarity that a pair must exceed to be listed
     for text, place in _by_bound(shared, sizes):
-        floor = best[0][0] if len(best) == most else 0.0
-        if (len(shared[text]) - place) / sizes[text] <= floor:
+        size, own = sizes[text], as_sets[text]
+        if (len(own) - place) / size <= floor:
             break
         posting = index.setdefault(shared[text][place], [])
         for other in posting:
-            low, high = sorted((text, other))
-            key = low * len(texts) + high
-            if key in compared:
+            pair = (text, other) if text < other else (other, text)
+            if min(size, sizes[other]) <= floor * max(size, sizes[other]) or pair in compared:
                 continue
-            compared.add(key)
-            common = len(as_sets[low] & as_sets[high])
-            similarity = common / (sizes[low] + sizes[high] - common)
-            entry = (similarity, -low, -high)
-            if len(best) < most:
-                heapq.heappush(best, entry)
-            elif entry > best[0]:
-                heapq.heapreplace(best, entry)
-            if len(best) == most and best[0][0] == 1.0:
-                break
+            compared.add(pair)
+            both = len(own & as_sets[other])
+            similarity = both / (size + sizes[other] - both)
+            if similarity > floor:
+                heapq.heappush(best, (similarity, -pair[0], -pair[1]))
+                if len(best) > most:
+                    heapq.heappop(best)
+                floor = best[0][0] if len(best) == most else 0.0
         posting.append(text)
     return [Pair(-low, -high, similarity) for similarity, low, high in sorted(best, reverse=True)]
 
@@ -90,8 +85,9 @@ def _by_bound(shared: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[tup
     return list(zip(owners[order].tolist(), places[order].tolist(), strict=True))
 
 
-def _shingles(text: str) -> set[tuple[str, ...]]:
+def _shingles(text: str) -> list[tuple[str, ...]]:
+    """Distinct word 3-grams in their order, which is that of every later step, ties included."""
     found = words(text)[:MOST_WORDS]
     if len(found) < SHINGLE_WORDS:
-        return {tuple(found)} if found else set()
-    return set(zip(found, found[1:], found[2:], strict=False))
+        return [tuple(found)] if found else []
+    return list(dict.fromkeys(zip(found, found[1:], found[2:], strict=False)))

@@ -62,7 +62,7 @@ def write_recipe(
     path = Path(f"{name}.yaml")
     if path.exists():
         raise LuthierError(f"{path} exists already; delete it or choose another name.")
-    from luthier.data.sources import open_file
+    from luthier.data.files.sources import open_file
 
     text = (FOLDER / f"{kind}.yaml").read_text(encoding="utf-8")
     asked = {"--data": data, "--input": input_column, "--output": output_column}
@@ -104,9 +104,9 @@ def _read(
     output_column: str | None,
 ) -> list[str]:
     """Find the columns of a data file, set them in `values`, and return its labels."""
+    from luthier.data.files.sources import open_file
     from luthier.data.rows import Row
-    from luthier.data.sources import open_file
-    from luthier.data.template import as_text
+    from luthier.data.templating.template import as_text
 
     table = open_file(data, wanted=[c for c in (input_column, output_column) if c])
     rows = (row.fields for row in table.records if isinstance(row, Row))

@@ -17,10 +17,10 @@ import pytest
 from luthier import recipe as recipes
 from luthier.artifacts import Finding
 from luthier.chat import Rendered
-from luthier.data import sample as samples
 from luthier.data.candidate import Candidate
 from luthier.data.config import SourceConfig
-from luthier.data.dataset_check import Context
+from luthier.data.importing import sample as samples
+from luthier.data.linting.dataset_check import Context
 from luthier.data.rows import Reject, Row, Table
 from luthier.evaluation.outcome import Answers, Choices, Metric, Outcome
 from luthier.example import Example, Message, Origin

@@ -12,7 +12,7 @@ import pytest
 from luthier.artifacts import DataStats, load_examples
 from luthier.data.build import build, input_files, read_rows_like
 from luthier.data.opening import FORMATS
-from luthier.data.template import BuiltTemplates, load_template
+from luthier.data.templating.template import BuiltTemplates, load_template
 from luthier.errors import DataError, LuthierError
 from luthier.example import SPLITS, Example
 from luthier.look import show_data

@@ -12,9 +12,9 @@ from lint_rows import LABELLED, PAIRS
 
 from luthier.chat import Rendered
 from luthier.data.candidate import Candidate
-from luthier.data.dataset_check import Context
 from luthier.data.lint import CHECKS, FILTERS
-from luthier.data.lint_report import LintFinding
+from luthier.data.linting.dataset_check import Context
+from luthier.data.linting.lint_report import LintFinding
 from luthier.data.rows import Row
 from luthier.errors import DataError
 from luthier.example import Origin

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from luthier.data import convert as converting
 from luthier.data.convert import ENDINGS, Conversion, convert, opened, options_of
-from luthier.data.recognise import FORMATS
+from luthier.data.importing.recognise import FORMATS
 from luthier.data.rows import Reject, Row
 from luthier.errors import DataError, LuthierError
 from luthier.example import Message, Origin

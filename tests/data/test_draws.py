@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy.stats import chisquare
 
-from luthier.data.draws import Draw, pick
+from luthier.data.templating.draws import Draw, pick
 from luthier.example import content_id
 
 IDS = [content_id(["row", n]) for n in range(10_000)]

@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from luthier.data.draws import Draw
-from luthier.data.few_shot import ShotPool, choose_shots, with_shots
+from luthier.data.templating.draws import Draw
+from luthier.data.templating.few_shot import ShotPool, choose_shots, with_shots
 from luthier.example import Example, Message, Origin, content_id
 
 
@@ -100,7 +100,7 @@ def test_a_pool_keeps_templates_apart_and_conversations_as_they_are() -> None:
 def test_a_large_pool_is_bounded_and_does_not_depend_on_the_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("luthier.data.few_shot.MOST", 20)
+    monkeypatch.setattr("luthier.data.templating.few_shot.MOST", 20)
     one, other = ShotPool(3, seed=0), ShotPool(3, seed=0)
     for example in TRAIN:
         one.offer(example)

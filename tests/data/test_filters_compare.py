@@ -12,7 +12,7 @@ import pytest
 from filter_rows import passes, row, said
 from numpy.typing import NDArray
 
-from luthier.data.languages import KNOWN, language_of
+from luthier.data.linting.languages import KNOWN, language_of
 from luthier.errors import DataError, LuthierError
 from luthier.names import FILTERS
 

@@ -10,8 +10,8 @@ import pytest
 from public_sets import public
 
 from luthier.data.config import OptionsConfig
-from luthier.data.draws import Draw
-from luthier.data.template_sets import load_templates
+from luthier.data.templating.draws import Draw
+from luthier.data.templating.template_sets import load_templates
 from luthier.errors import DataError
 
 TASKS = {

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luthier.data import convert
-from luthier.data.conversation import ROLES
-from luthier.data.recognise import FORMATS, recognise
+from luthier.data.importing.conversation import ROLES
+from luthier.data.importing.recognise import FORMATS, recognise
 from luthier.data.rows import Reject, Row
 from luthier.errors import DataError
 

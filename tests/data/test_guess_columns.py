@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from luthier.data.guess_columns import guess, labels_of
+from luthier.data.linting.guess_columns import guess, labels_of
 
 
 def rows(count: int = 30, **columns: Any) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ import pytest
 from public_sets import public
 
 from luthier.data.config import OptionsConfig
-from luthier.data.inversion import inverted
-from luthier.data.template import Skipped, Template, load_template
-from luthier.data.template_sets import load_templates
+from luthier.data.templating.inversion import inverted
+from luthier.data.templating.template import Skipped, Template, load_template
+from luthier.data.templating.template_sets import load_templates
 
 ARTICLE = "The bridge was closed on Monday. {output} Engineers found a crack."
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from luthier.data.template import MissingField, Skipped, Template
+from luthier.data.templating.template import MissingField, Skipped, Template
 
 ROW: dict[str, Any] = {"a": "x" * 100, "xs": list(range(50)), "n": 10**9}
 NESTED = "{% set t = (a, a) %}" + "{% set t = (t, t) %}" * 40
@@ -138,6 +138,6 @@ def test_limits_hold_in_any_thread() -> None:
 
 
 def test_the_clock_stops_what_the_steps_let_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.data.jinja_sandbox.MAX_SECONDS", 0.02)
+    monkeypatch.setattr("luthier.data.templating.jinja_sandbox.MAX_SECONDS", 0.02)
     with pytest.raises(Skipped, match=r"^too slow: template takes longer than 0.02 s"):
         rendered("{% for i in range(90000) %}{{ a | upper | lower | title | length }}{% endfor %}")

@@ -10,7 +10,7 @@ from lint_planting import MODEL, Files, Kind, jsonl, pairs, recipe, table
 from lint_rows import LABELLED, PAIRS
 
 from luthier.data.lint import lint
-from luthier.data.lint_report import LintReport, print_report, report_lines
+from luthier.data.linting.lint_report import LintReport, print_report, report_lines
 from luthier.errors import DataError, LuthierError
 
 

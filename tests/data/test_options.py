@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luthier.data.config import OptionsConfig
-from luthier.data.draws import Draw
-from luthier.data.options import PLACEHOLDERS, clause, options_of
-from luthier.data.template import MissingField, Template
-from luthier.data.template_fields import placeholders, without
+from luthier.data.templating.draws import Draw
+from luthier.data.templating.options import PLACEHOLDERS, clause, options_of
+from luthier.data.templating.template import MissingField, Template
+from luthier.data.templating.template_fields import placeholders, without
 
 LABELS = ["yes", "no", "maybe"]
 ASKS = Template("t", "d", "{text}\n\n{options_}\nAnswer:", "{output}")

@@ -11,9 +11,9 @@ import pytest
 from fitting_rows import rows
 from public_sets import public
 
-from luthier.data.draws import Draw
-from luthier.data.template import MissingField, Skipped, Template
-from luthier.data.template_sets import load_templates
+from luthier.data.templating.draws import Draw
+from luthier.data.templating.template import MissingField, Skipped, Template
+from luthier.data.templating.template_sets import load_templates
 from luthier.errors import DataError
 
 ATTEMPTS = 300

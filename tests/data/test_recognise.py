@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from luthier.data.recognise import CERTAIN, FORMATS, recognise, require
-from luthier.data.sample import partial_object
+from luthier.data.importing.recognise import CERTAIN, FORMATS, recognise, require
+from luthier.data.importing.sample import partial_object
 from luthier.errors import DataError
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from luthier.as_written import json_text
 from luthier.data.config import SourceConfig
+from luthier.data.files.sources import open_file, open_source
 from luthier.data.rows import Reject, Row, kind_of
-from luthier.data.sources import open_file, open_source
-from luthier.data.template import as_text
+from luthier.data.templating.template import as_text
 from luthier.errors import DataError
 
 
@@ -276,7 +276,7 @@ def test_whatever_csv_and_json_can_hold_comes_back(
 def test_a_json_list_longer_than_the_window(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("luthier.data.json_rows._CHUNK", 7)
+    monkeypatch.setattr("luthier.data.files.json_rows._CHUNK", 7)
     items: list[dict[str, Any]] = [{"a": "x" * n, "n": 10**n} for n in range(40)]
     rows, rejects = read(write(tmp_path / "a.json", json.dumps(items, indent=1)))
     assert [r.fields for r in rows] == items and not rejects
@@ -318,7 +318,7 @@ def test_an_unreachable_hub_is_said_to_be(tmp_path: Path) -> None:
 def test_packaged_sets_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "datasets").mkdir()
     write(tmp_path / "datasets" / "promises.csv", "a\n1\n")
-    monkeypatch.setattr("luthier.data.sources.resources.files", lambda package: tmp_path)
+    monkeypatch.setattr("luthier.data.files.sources.resources.files", lambda package: tmp_path)
     for name in ("luthier:promises.csv", "luthier:promises"):
         table = open_source(SourceConfig(path=name), tmp_path, wanted=["a"])
         assert table.name == name and len(list(table.records)) == 1

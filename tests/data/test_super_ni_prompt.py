@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from public_sets import public
 
-from luthier.data.draws import Draw
-from luthier.data.super_ni_prompt import prompt
-from luthier.data.template import MissingField, load_template
+from luthier.data.templating.draws import Draw
+from luthier.data.templating.super_ni_prompt import prompt
+from luthier.data.templating.template import MissingField, load_template
 from luthier.errors import DataError
 
 GOOD = [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from luthier.data.template import (
+from luthier.data.templating.template import (
     FOLDER,
     MissingField,
     Template,
@@ -16,7 +16,7 @@ from luthier.data.template import (
     load_template,
     template_names,
 )  # fmt: skip
-from luthier.data.template_yaml import read_yaml
+from luthier.data.templating.template_yaml import read_yaml
 from luthier.errors import DataError
 
 

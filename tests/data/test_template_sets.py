@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from luthier.data.template import (
+from luthier.data.templating.template import (
     BuiltTemplates,
     Template,
     load_template,
     template_file,
     template_names,
 )
-from luthier.data.template_sets import described, load_templates
+from luthier.data.templating.template_sets import described, load_templates
 from luthier.errors import DataError
 from luthier.recipe import Recipe
 
@@ -165,7 +165,7 @@ def recipe(*templates: str) -> Recipe:
 
 
 def test_built_templates_come_back_under_the_names_of_the_recipe(tmp_path: Path) -> None:
-    from luthier.data.inversion import inverted
+    from luthier.data.templating.inversion import inverted
 
     members = own(tmp_path)
     plain = load_template("plain", tmp_path)

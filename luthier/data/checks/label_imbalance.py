@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from luthier.data.candidate import Candidate
-from luthier.data.dataset_check import Context, DatasetCheck, Need
-from luthier.data.label_spelling import folded, meant
-from luthier.data.lint_report import LintFinding
-from luthier.data.passages import excerpt
+from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
+from luthier.data.linting.label_spelling import folded, meant
+from luthier.data.linting.lint_report import LintFinding
+from luthier.data.linting.passages import excerpt
 from luthier.data.rows import Row
 
 NEEDS: tuple[Need, ...] = ("labels",)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from luthier.data.association import Association
 from luthier.data.candidate import Candidate
-from luthier.data.dataset_check import Context, DatasetCheck, Need
-from luthier.data.lint_report import LintFinding
+from luthier.data.linting.association import Association
+from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
+from luthier.data.linting.lint_report import LintFinding
 from luthier.data.rows import Row
 
 NEEDS: tuple[Need, ...] = ("labels",)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from luthier.data.candidate import Candidate
-from luthier.data.dataset_check import Context, DatasetCheck, Need
-from luthier.data.label_spelling import meant
-from luthier.data.lint_report import LintFinding, Place
+from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
+from luthier.data.linting.label_spelling import meant
+from luthier.data.linting.lint_report import LintFinding, Place
 from luthier.data.rows import Row
 from luthier.example import Origin
 

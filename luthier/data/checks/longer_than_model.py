@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from luthier.data.candidate import Candidate
-from luthier.data.dataset_check import Context, DatasetCheck, Need
-from luthier.data.lint_report import LintFinding, Tally
+from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
+from luthier.data.linting.lint_report import LintFinding, Tally
 from luthier.data.rows import Row
 from luthier.errors import DataError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from luthier.data.candidate import Candidate
-from luthier.data.dataset_check import Context, DatasetCheck, Need
-from luthier.data.lint_report import LintFinding, Place
+from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
+from luthier.data.linting.lint_report import LintFinding, Place
 from luthier.data.rows import Row, kind_of
 from luthier.example import Origin
 

@@ -6,8 +6,8 @@ import re
 from collections import Counter
 
 from luthier.data.candidate import Candidate
-from luthier.data.dataset_check import Context, DatasetCheck, Need
-from luthier.data.lint_report import LintFinding
+from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
+from luthier.data.linting.lint_report import LintFinding
 from luthier.data.rows import Row
 
 NEEDS: tuple[Need, ...] = ()

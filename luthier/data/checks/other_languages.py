@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from luthier.data.candidate import Candidate
-from luthier.data.dataset_check import Context, DatasetCheck, Need
-from luthier.data.languages import language_of
-from luthier.data.lint_report import LintFinding, Place
-from luthier.data.passages import prose
+from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
+from luthier.data.linting.languages import language_of
+from luthier.data.linting.lint_report import LintFinding, Place
+from luthier.data.linting.passages import prose
 from luthier.data.rows import Row
 
 NEEDS: tuple[Need, ...] = ()

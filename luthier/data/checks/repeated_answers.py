@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from luthier.data.candidate import Candidate
-from luthier.data.dataset_check import Context, DatasetCheck, Need
-from luthier.data.lint_report import LintFinding, Place
-from luthier.data.passages import excerpt
+from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
+from luthier.data.linting.lint_report import LintFinding, Place
+from luthier.data.linting.passages import excerpt
 from luthier.data.rows import Row
 
 NEEDS: tuple[Need, ...] = ()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
+from luthier.data.linting.lint_report import Severity
 
 SEVERITY: Severity = "error"
 FIX = "Correct the answer, or delete the row."

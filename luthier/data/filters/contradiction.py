@@ -7,8 +7,8 @@ import sys
 from array import array
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
-from luthier.data.passages import excerpt
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import excerpt
 from luthier.data.places import Places
 from luthier.errors import DataError
 from luthier.example import content_id

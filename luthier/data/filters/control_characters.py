@@ -6,8 +6,8 @@ import re
 import unicodedata
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
-from luthier.data.passages import passages
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import passages
 
 SEVERITY: Severity = "warning"
 FIX = "Delete the characters; they come from terminals, PDF files and copied web pages."

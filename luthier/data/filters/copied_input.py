@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
+from luthier.data.linting.lint_report import Severity
 
 SEVERITY: Severity = "warning"
 FIX = "Write the answer, or delete the row; a model trained on such rows learns to echo."

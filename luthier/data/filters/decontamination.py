@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import excerpt
 from luthier.data.near import NearIndex
-from luthier.data.passages import excerpt
 from luthier.data.places import Places
 from luthier.errors import DataError
 from luthier.example import content_id
@@ -105,7 +105,9 @@ class _Decontamination:
 
 
 def _test_rows(name: str) -> Iterator[Candidate]:
-    from luthier.data.reading import of_file  # which finds filters, and so this one, by name
+    from luthier.data.linting.reading import (
+        of_file,  # which finds filters, and so this one, by name
+    )
 
     reading = of_file(name)
     source = reading.sources[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
+from luthier.data.linting.lint_report import Severity
 
 SEVERITY: Severity = "error"
 FIX = "Write what is missing, or delete the row; `use: empty` leaves it out of a build."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
-from luthier.data.passages import passages
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import passages
 
 SEVERITY: Severity = "warning"
 FIX = "Read the original file as UTF-8; what is already replaced by U+FFFD or '?' is lost there."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
-from luthier.data.passages import passages, prose
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import passages, prose
 
 SEVERITY: Severity = "warning"
 FIX = "Convert the text to plain text or Markdown (html.unescape, then drop the tags)."

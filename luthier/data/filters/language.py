@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.languages import KNOWN, language_of
-from luthier.data.lint_report import Severity
-from luthier.data.passages import prose
+from luthier.data.linting.languages import KNOWN, language_of
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import prose
 from luthier.errors import DataError, unknown
 
 SEVERITY: Severity = "warning"
@@ -15,7 +15,7 @@ FIX = "Translate the row, delete it, or add its language: {use: language, langua
 
 
 def build(*, languages: Sequence[str] = ("en",)) -> Filter:
-    """The language of what is asked, by script and function words (`luthier/data/languages.py`).
+    """The language of what is asked, by script and function words (see `linting/languages.py`).
 
     Short texts, code and what cannot be told for sure pass. Answers are not looked at: in
     translation they are in another language.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
+from luthier.data.linting.lint_report import Severity
 from luthier.errors import DataError
 
 SEVERITY: Severity = "warning"

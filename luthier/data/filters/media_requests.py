@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
-from luthier.data.passages import has_code, questions
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import has_code, questions
 
 SEVERITY: Severity = "warning"
 FIX = "Ask for a description or for code instead, or delete the row."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
-from luthier.data.passages import questions
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import questions
 
 SEVERITY: Severity = "warning"
 FIX = "Put the text itself into the row, or delete it; such answers are made up."

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
+from luthier.data.linting.lint_report import Severity
 from luthier.data.near import Entry, NearIndex
 from luthier.data.places import Places
 from luthier.data.shingles import BLOCK

@@ -6,9 +6,9 @@ import re
 import unicodedata
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.languages import STOP_WORDS
-from luthier.data.lint_report import Severity
-from luthier.data.passages import answers
+from luthier.data.linting.languages import STOP_WORDS
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import answers
 from luthier.errors import DataError
 
 SEVERITY: Severity = "warning"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from luthier.console import say
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
+from luthier.data.linting.lint_report import Severity
 from luthier.data.novelty import THRESHOLD, NoveltyPool, Words
 from luthier.data.places import Places
 from luthier.errors import DataError, unknown
@@ -83,7 +83,9 @@ class _Novelty:
 
 
 def _rows(name: str) -> Iterator[Candidate]:
-    from luthier.data.reading import of_file  # which finds filters, and so this one, by name
+    from luthier.data.linting.reading import (
+        of_file,  # which finds filters, and so this one, by name
+    )
 
     reading = of_file(name)
     source = reading.sources[0]

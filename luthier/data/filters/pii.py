@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from luthier.data import personal
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
-from luthier.data.passages import passages
+from luthier.data.linting import personal
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import passages
 from luthier.errors import DataError, unknown
 
 SEVERITY: Severity = "warning"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
-from luthier.data.passages import answers
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import answers
 
 SEVERITY: Severity = "warning"
 FIX = "Write the answer, or delete the row; `use: placeholders` leaves such rows out of a build."

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
-from luthier.data.passages import answers, excerpt, has_code, passages, prose
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import answers, excerpt, has_code, passages, prose
 from luthier.errors import DataError
 
 SEVERITY: Severity = "warning"

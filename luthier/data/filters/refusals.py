@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
-from luthier.data.passages import answers
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import answers
 from luthier.errors import DataError
 
 SEVERITY: Severity = "warning"

@@ -8,8 +8,8 @@ from collections import Counter
 import numpy as np
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
-from luthier.data.passages import answers, excerpt, has_code
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import answers, excerpt, has_code
 from luthier.errors import DataError
 
 SEVERITY: Severity = "warning"

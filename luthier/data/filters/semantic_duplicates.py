@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
+from luthier.data.linting.lint_report import Severity
 from luthier.data.places import Places
 from luthier.errors import DataError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
-from luthier.data.passages import has_code, passages, prose
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import has_code, passages, prose
 
 SEVERITY: Severity = "warning"
 FIX = "Decode the text once more: it was written as JSON or Python inside JSON or CSV."

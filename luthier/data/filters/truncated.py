@@ -6,8 +6,8 @@ import json
 import re
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.lint_report import Severity
-from luthier.data.passages import excerpt, has_code, prose
+from luthier.data.linting.lint_report import Severity
+from luthier.data.linting.passages import excerpt, has_code, prose
 from luthier.errors import DataError
 
 SEVERITY: Severity = "warning"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
-from luthier.data import outgoing
 from luthier.data.config import SourceConfig
-from luthier.data.conversation import Unfit, checked
-from luthier.data.instructions import (
+from luthier.data.importing import outgoing
+from luthier.data.importing.conversation import Unfit, checked
+from luthier.data.importing.instructions import (
     ANSWERS,
     each,
     exchange,
@@ -18,8 +18,8 @@ from luthier.data.instructions import (
     require_choice,
     text_of,
 )
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table, kind_of
-from luthier.data.sample import Sample
 from luthier.example import Message
 
 INSTRUCTION = ("instruction", "Instruction")

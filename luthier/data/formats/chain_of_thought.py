@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from luthier.data import sources
 from luthier.data.config import SourceConfig
-from luthier.data.instructions import (
+from luthier.data.files import sources
+from luthier.data.files.textfile import Damage, open_text
+from luthier.data.importing.instructions import (
     ANSWERS,
     each,
     exchange,
@@ -18,9 +19,8 @@ from luthier.data.instructions import (
     require_switch,
     text_of,
 )
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import Sample
-from luthier.data.textfile import Damage, open_text
 from luthier.example import Origin
 
 COLUMNS = ("question", "answer", "explanation")

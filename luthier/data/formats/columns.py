@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from luthier.data.config import SourceConfig
-from luthier.data.mapping import mapped
+from luthier.data.files.mapping import mapped
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table, kind_of
-from luthier.data.sample import Sample
 
 EXAMPLE: dict[str, Any] = {"input": "Is grass green?", "output": "Yes."}
 """A record of this format."""

@@ -7,9 +7,16 @@ from typing import Any
 
 from luthier.data.config import SourceConfig
 from luthier.data.formats import alpaca, sharegpt
-from luthier.data.instructions import ANSWERS, each, exchange, named, require_choice, text_of
+from luthier.data.importing.instructions import (
+    ANSWERS,
+    each,
+    exchange,
+    named,
+    require_choice,
+    text_of,
+)
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import Sample
 
 EXAMPLE: dict[str, Any] = {"instruction": "Name a colour, and say why.", "output": "Green: calm."}
 """A record of this format."""

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
-from luthier.data import outgoing
 from luthier.data.config import SourceConfig
-from luthier.data.instructions import ANSWERS, each, exchange, lacking, require_choice, text_of
+from luthier.data.importing import outgoing
+from luthier.data.importing.instructions import (
+    ANSWERS,
+    each,
+    exchange,
+    lacking,
+    require_choice,
+    text_of,
+)
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import Sample
 
 _TASK = ("_task_source", "_task_name", "task_source", "task_name")
 EXAMPLE: dict[str, Any] = {"inputs": "Is grass green?", "targets": "Yes.", "_task_name": "colours"}

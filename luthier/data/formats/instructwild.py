@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from luthier.as_written import WrittenFloat
-from luthier.data import json_rows, sources
 from luthier.data.config import SourceConfig
+from luthier.data.files import json_rows, sources
+from luthier.data.files.textfile import Damage, open_text
 from luthier.data.formats.alpaca import OUTPUT, instruct
-from luthier.data.instructions import ANSWERS, each, require_choice
+from luthier.data.importing.instructions import ANSWERS, each, require_choice
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import Sample
-from luthier.data.textfile import Damage, open_text
 from luthier.example import Origin
 
 MOST_LINES = 16

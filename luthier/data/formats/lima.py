@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.data.config import SourceConfig
-from luthier.data.conversation import checked, turns_of
 from luthier.data.formats.alpaca import instruct
-from luthier.data.instructions import ANSWERS, as_answer, each, exchange, require_choice
+from luthier.data.importing.conversation import checked, turns_of
+from luthier.data.importing.instructions import ANSWERS, as_answer, each, exchange, require_choice
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import Sample
 from luthier.example import Message
 
 EXAMPLE: dict[str, Any] = {"conversations": ["Is grass green?", "Yes."], "source": "none"}

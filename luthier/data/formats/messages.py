@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import IO, Any
 
 from luthier.as_written import json_text
-from luthier.data import outgoing
 from luthier.data.config import SourceConfig
-from luthier.data.conversation import OPENAI, attempt, conversation, tools_of
-from luthier.data.instructions import require_switch
-from luthier.data.mapping import mapped
+from luthier.data.files.mapping import mapped
+from luthier.data.importing import outgoing
+from luthier.data.importing.conversation import OPENAI, attempt, conversation, tools_of
+from luthier.data.importing.instructions import require_switch
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import Sample
 from luthier.example import Message
 
 EXAMPLE: dict[str, Any] = {

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.data.config import SourceConfig
-from luthier.data.conversation import Unfit, checked
-from luthier.data.instructions import each, lacking, require_switch, text_of
+from luthier.data.importing.conversation import Unfit, checked
+from luthier.data.importing.instructions import each, lacking, require_switch, text_of
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import Sample
 from luthier.example import Message, Role
 
 _MARKS = re.compile(r"^[ \t]*<(human|bot)>:", re.MULTILINE)

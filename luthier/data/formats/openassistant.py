@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from luthier.data.config import SourceConfig
-from luthier.data.conversation import Unfit
-from luthier.data.instructions import require_choice
-from luthier.data.message_tree import (
+from luthier.data.importing.conversation import Unfit
+from luthier.data.importing.instructions import require_choice
+from luthier.data.importing.message_tree import (
     Forest,
     Node,
     pairs_of,
@@ -17,8 +17,8 @@ from luthier.data.message_tree import (
     tree_nodes,
     unanswered,
 )
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import Sample
 from luthier.errors import DataError
 
 _PATHS = ("best", "all", "pairs")

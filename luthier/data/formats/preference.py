@@ -8,11 +8,26 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.data.config import SourceConfig
-from luthier.data.conversation import ANY, Unfit, attempt, checked, messages_of, tools_of, turns_of
 from luthier.data.formats.oig import spoken
-from luthier.data.instructions import as_answer, joined, lacking, named, require_choice, text_of
+from luthier.data.importing.conversation import (
+    ANY,
+    Unfit,
+    attempt,
+    checked,
+    messages_of,
+    tools_of,
+    turns_of,
+)
+from luthier.data.importing.instructions import (
+    as_answer,
+    joined,
+    lacking,
+    named,
+    require_choice,
+    text_of,
+)
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import Sample
 from luthier.example import Message, Role
 
 _SIDES = ("chosen", "rejected", "both")

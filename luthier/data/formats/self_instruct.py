@@ -7,11 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.data.config import SourceConfig
-from luthier.data.conversation import Unfit, attempt
 from luthier.data.formats.alpaca import instruct
-from luthier.data.instructions import ANSWERS, NO_ANSWER, exchange, lacking, require_choice, text_of
+from luthier.data.importing.conversation import Unfit, attempt
+from luthier.data.importing.instructions import (
+    ANSWERS,
+    NO_ANSWER,
+    exchange,
+    lacking,
+    require_choice,
+    text_of,
+)
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table, kind_of
-from luthier.data.sample import Sample
 
 EXAMPLE: dict[str, Any] = {
     "id": "seed_task_0", "name": "colours", "instruction": "Name the colour.",

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import IO, Any
 
 from luthier.as_written import json_text
-from luthier.data import outgoing
 from luthier.data.config import SourceConfig
-from luthier.data.conversation import ANY, Unfit, conversation, tools_of
-from luthier.data.instructions import each, lacking, named, require_switch, text_of
+from luthier.data.importing import outgoing
+from luthier.data.importing.conversation import ANY, Unfit, conversation, tools_of
+from luthier.data.importing.instructions import each, lacking, named, require_switch, text_of
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import Sample
 from luthier.example import Message
 
 NAMES = ("conversations", "conversation", "messages")

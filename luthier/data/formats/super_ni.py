@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from luthier.as_written import json_text
-from luthier.data import outgoing, sources
 from luthier.data.config import SourceConfig
-from luthier.data.conversation import Unfit, attempt
+from luthier.data.files import sources
+from luthier.data.files.json_object import open_object
 from luthier.data.formats.self_instruct import instances_of, no_object
-from luthier.data.instructions import (
+from luthier.data.importing import outgoing
+from luthier.data.importing.conversation import Unfit, attempt
+from luthier.data.importing.instructions import (
     ANSWERS,
     as_answer,
     exchange,
@@ -22,9 +24,8 @@ from luthier.data.instructions import (
     require_choice,
     text_of,
 )
-from luthier.data.json_object import open_object
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import Sample
 from luthier.example import Terms, content_id
 
 INSTANCES = "Instances"

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.data.config import SourceConfig
-from luthier.data.conversation import Unfit, attempt
 from luthier.data.formats.self_instruct import instances_of, no_object
-from luthier.data.instructions import (
+from luthier.data.importing.conversation import Unfit, attempt
+from luthier.data.importing.instructions import (
     ANSWERS,
     exchange,
     lacking,
@@ -17,8 +17,8 @@ from luthier.data.instructions import (
     require_switch,
     text_of,
 )
+from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import Sample
 
 _PLACES = ("in_prompt", "drop")
 _INPUT = "{INPUT}"

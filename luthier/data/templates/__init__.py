@@ -1,1 +1,1 @@
-"""Templates: one YAML file each (see `luthier.data.template`)."""
+"""Templates: one YAML file each (see `luthier.data.templating.template`)."""

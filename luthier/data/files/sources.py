@@ -18,11 +18,11 @@ from importlib import resources
 from pathlib import Path
 
 from luthier.data.config import SourceConfig
-from luthier.data.csv_rows import open_csv
-from luthier.data.hub_rows import open_hub, open_parquet
-from luthier.data.json_rows import open_json
+from luthier.data.files.csv_rows import open_csv
+from luthier.data.files.hub_rows import open_hub, open_parquet
+from luthier.data.files.json_rows import open_json
+from luthier.data.files.textfile import refuse_other_encodings
 from luthier.data.rows import Table
-from luthier.data.textfile import refuse_other_encodings
 from luthier.errors import DataError, nearest
 
 PACKAGED = "luthier:"

@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from luthier.artifacts import Artifact
-from luthier.data import jinja_text
 from luthier.data.config import OptionsConfig
-from luthier.data.draws import Draw
-from luthier.data.jinja_sandbox import CHOICES
-from luthier.data.options import PLACEHOLDERS, clause, has_options, is_shown, options_of
-from luthier.data.super_ni_prompt import DEFINITION, SuperNI, row_answer, row_prompt
-from luthier.data.template_fields import (
+from luthier.data.templating import jinja_text
+from luthier.data.templating.draws import Draw
+from luthier.data.templating.jinja_sandbox import CHOICES
+from luthier.data.templating.options import PLACEHOLDERS, clause, has_options, is_shown, options_of
+from luthier.data.templating.super_ni_prompt import DEFINITION, SuperNI, row_answer, row_prompt
+from luthier.data.templating.template_fields import (
     MissingField,
     Skipped,
     as_text,
@@ -40,7 +40,7 @@ from luthier.data.template_fields import (
     stray_brace,
     without,
 )
-from luthier.data.template_yaml import Block, read_yaml
+from luthier.data.templating.template_yaml import Block, read_yaml
 from luthier.errors import DataError, nearest, unknown
 from luthier.example import Message
 from luthier.made_with import MadeWith

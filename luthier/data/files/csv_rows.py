@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from luthier.data.files.textfile import Damage, open_text
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.textfile import Damage, open_text
 from luthier.errors import DataError
 from luthier.example import Origin
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from luthier.chat import Rendered
-from luthier.data import sources
 from luthier.data.candidate import Candidate
 from luthier.data.config import DataConfig, SourceConfig
-from luthier.data.guess_columns import SPLIT_NAMES, Guess, guess
+from luthier.data.files import sources
+from luthier.data.linting.guess_columns import SPLIT_NAMES, Guess, guess
 from luthier.data.opening import Opened, open_rows
 from luthier.data.rows import Reject, Row, Table
 from luthier.data.shape import PLAIN, Render, Shape, shape_of, template_sets
-from luthier.data.template_sets import load_templates
+from luthier.data.templating.template_sets import load_templates
 from luthier.errors import DataError
 from luthier.example import Example, Split
 from luthier.recipe import Recipe
@@ -149,7 +149,7 @@ def of_file(path: str, format: str | None = None) -> Reading:
 
 def _format_of(file: Path, path: str) -> tuple[str, str]:
     """The importer of a file, and how sure that is."""
-    from luthier.data.recognise import CERTAIN, recognise
+    from luthier.data.importing.recognise import CERTAIN, recognise
 
     try:
         found = recognise(file, path)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from luthier.data import sources
+from luthier.data.files import sources
+from luthier.data.files.textfile import open_text
 from luthier.data.rows import Reject, Row
-from luthier.data.textfile import open_text
 from luthier.errors import DataError
 
 _HEAD = 1 << 16

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luthier.data.config import OptionsConfig
-from luthier.data.draws import Draw
-from luthier.data.template_fields import as_text, placeholders
+from luthier.data.templating.draws import Draw
+from luthier.data.templating.template_fields import as_text, placeholders
 
 PLACEHOLDERS = ("options_", "options_str")
 _FIELDS = ("options", "choices", "answer_choices")

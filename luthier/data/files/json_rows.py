@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from luthier.as_written import WrittenFloat
+from luthier.data.files.textfile import Damage, open_text
 from luthier.data.rows import Reject, Row, Table, kind_of
-from luthier.data.textfile import Damage, open_text
 from luthier.errors import DataError
 from luthier.example import Origin
 

@@ -12,11 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from luthier.data import sample as samples
 from luthier.data.config import SourceConfig
-from luthier.data.guess_columns import guess
+from luthier.data.importing import sample as samples
+from luthier.data.importing.sample import Sample
+from luthier.data.linting.guess_columns import guess
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.sample import Sample
 from luthier.errors import DataError
 from luthier.example import Origin
 from luthier.registry import Registry

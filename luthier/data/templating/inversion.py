@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from luthier.data.options import PLACEHOLDERS
-from luthier.data.template import Template
-from luthier.data.template_fields import only_placeholder, placeholders, replaced, without
+from luthier.data.templating.options import PLACEHOLDERS
+from luthier.data.templating.template import Template
+from luthier.data.templating.template_fields import (
+    only_placeholder,
+    placeholders,
+    replaced,
+    without,
+)
 
 _QUESTIONS = ("question", "query")
 

@@ -24,9 +24,9 @@ from typing import Any
 
 from jinja2 import TemplateSyntaxError
 
-from luthier.data import jinja_text
-from luthier.data.template import Template
-from luthier.data.template_yaml import PROMPTSOURCE_TAG, Block
+from luthier.data.templating import jinja_text
+from luthier.data.templating.template import Template
+from luthier.data.templating.template_yaml import PROMPTSOURCE_TAG, Block
 from luthier.errors import DataError
 
 _METADATA = ("choices_in_prompt", "languages", "metrics", "original_task")

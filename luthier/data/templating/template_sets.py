@@ -27,9 +27,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier.data import flan_pairs, promptsource
-from luthier.data.options import PLACEHOLDERS
-from luthier.data.template import (
+from luthier.data.templating import flan_pairs, promptsource
+from luthier.data.templating.options import PLACEHOLDERS
+from luthier.data.templating.template import (
     Template,
     belongs_to,
     check_keys,
@@ -38,8 +38,8 @@ from luthier.data.template import (
     template_of,
     text_of,
 )
-from luthier.data.template_fields import placeholders
-from luthier.data.template_yaml import Block, read_yaml
+from luthier.data.templating.template_fields import placeholders
+from luthier.data.templating.template_yaml import Block, read_yaml
 from luthier.errors import DataError, nearest, unknown
 
 _KEYS = ("description", "fields", "templates")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.as_written import json_text
-from luthier.data.conversation import Unfit, attempt
+from luthier.data.importing.conversation import Unfit, attempt
 from luthier.data.rows import Reject, Row, Table, kind_of
 from luthier.errors import DataError, nearest
 from luthier.example import Message

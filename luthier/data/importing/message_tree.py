@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from luthier.data.conversation import Unfit, checked
+from luthier.data.importing.conversation import Unfit, checked
 from luthier.data.rows import Reject, Row, kind_of
 from luthier.example import Message, Origin, Role, Terms
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from luthier.data.template import as_text
+from luthier.data.templating.template import as_text
 
 INPUTS = (
     "input", "inputs", "sentence", "text", "question", "prompt", "query", "instruction",

@@ -18,8 +18,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from luthier.data.template import Template
-from luthier.data.template_fields import escaped, only_placeholder
+from luthier.data.templating.template import Template
+from luthier.data.templating.template_fields import escaped, only_placeholder
 from luthier.errors import DataError
 
 _FIELD = re.compile(r"\{(\w+)\}")

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from jinja2 import Template, TemplateSyntaxError, meta, nodes
 
-from luthier.data.draws import Draw
-from luthier.data.jinja_sandbox import (
+from luthier.data.templating.draws import Draw
+from luthier.data.templating.jinja_sandbox import (
     CHOICES,
     ENVIRONMENT,
     MAX_CHARACTERS,
@@ -23,7 +23,7 @@ from luthier.data.jinja_sandbox import (
     Rendering,
     size_of,
 )
-from luthier.data.template_fields import MissingField, Skipped
+from luthier.data.templating.template_fields import MissingField, Skipped
 
 _ONE_CHOICE = re.compile(
     r"\s*(?:\{%-?\s*if\b[^%]*%\}\s*)?"

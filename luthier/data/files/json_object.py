@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from luthier.data import json_rows
+from luthier.data.files import json_rows
+from luthier.data.files.textfile import Damage, open_text
 from luthier.data.rows import Reject, Row, Table
-from luthier.data.textfile import Damage, open_text
 from luthier.errors import DataError
 from luthier.example import Origin
 

@@ -34,8 +34,8 @@ from jinja2.tests import TESTS
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
-from luthier.data.draws import Draw
-from luthier.data.template_fields import MissingField, Skipped
+from luthier.data.templating.draws import Draw
+from luthier.data.templating.template_fields import MissingField, Skipped
 
 MAX_STEPS = 1_000_000
 MAX_CHARACTERS = 1_000_000

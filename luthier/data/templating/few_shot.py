@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from luthier.data.draws import Draw
+from luthier.data.templating.draws import Draw
 from luthier.example import Example, content_id
 
 MOST = 5_000

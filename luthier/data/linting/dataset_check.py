@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from luthier.data.candidate import Candidate
-from luthier.data.lint_report import LintFinding
+from luthier.data.linting.lint_report import LintFinding
 from luthier.data.rows import Row
 
 Need = Literal["labels", "label set", "model", "splits"]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any
 
 from luthier.as_written import WrittenFloat, json_text
-from luthier.data.conversation import Unfit
-from luthier.data.instructions import joined
+from luthier.data.importing.conversation import Unfit
+from luthier.data.importing.instructions import joined
 from luthier.data.rows import Reject, Row
 from luthier.example import Message
 

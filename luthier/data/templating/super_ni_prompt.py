@@ -28,8 +28,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.data.draws import Draw
-from luthier.data.template_fields import MissingField, as_text
+from luthier.data.templating.draws import Draw
+from luthier.data.templating.template_fields import MissingField, as_text
 
 # Names in task files (v2, and the files of 2021), and in rows made from them.
 DEFINITION = ("definition", "Definition", "instruction")

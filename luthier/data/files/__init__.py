@@ -1,0 +1,1 @@
+"""Files of rows: CSV, JSON, Parquet and hub sets, read as they are written."""

@@ -1,0 +1,1 @@
+"""What importers share: turns, instructions, trees, recognition by content, the way back out."""

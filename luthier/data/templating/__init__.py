@@ -1,0 +1,1 @@
+"""Template engine: two dialects, options, inversion, shots."""
