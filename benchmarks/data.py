@@ -39,10 +39,14 @@ POOL = 52_445
 SIMILARITY = 0.8
 SEED = 11
 PEERS = {
-    "datatrove": (["datatrove[io,processing]==0.10.1"], "import datatrove.pipeline.dedup"),
-    # It imports `requests` without asking for it.
+    # Its words come from spaCy.
+    "datatrove": (
+        ["datatrove[io,processing]==0.10.1", "spacy"],
+        "import datatrove.pipeline.dedup, spacy",
+    ),
+    # It imports `requests` without asking for it, and does not work with datasketch 2.
     "distilabel": (
-        ["distilabel[minhash]==1.5.3", "requests"],
+        ["distilabel[minhash]==1.5.3", "requests", "datasketch==1.6.5"],
         "from distilabel.steps import MinHashDedup",
     ),
 }
@@ -122,11 +126,11 @@ def _template(folder: Path, options: argparse.Namespace) -> Part:
     )
     job = {"rows": str(rows), "folder": str(folder), "template": str(template), "prompt": PROMPT}
     found: Part = {"contestants": {}}
-    for name, step, processes in (
-        ("luthier", "luthier", 1),
-        ("datasets.map", "datasets", 1),
-        (f"datasets.map, {options.threads} processes", "datasets", options.threads),
-    ):
+    contestants = [("luthier", "luthier", 1), ("datasets.map", "datasets", 1)]
+    if options.threads > 1:
+        name = f"datasets.map, {options.threads} processes"
+        contestants.append((name, "datasets", options.threads))
+    for name, step, processes in contestants:
         place = folder / f"{step}-{processes}"
         place.mkdir()
         asked = {**job, "processes": processes, "folder": str(place)}
@@ -317,7 +321,7 @@ def _near_page(part: Part) -> list[str]:
     columns = ["contestant", "rows/s", "time", "peak memory", "of 0.8 or more", "of less", "others"]
     return [
         f"## Near-duplicates: {first.get('rows', 0):,} rows of about 60 words",
-        f"{_where(part)}. {' '.join(map(_versions, part['contestants'].values()))} "
+        f"{_where(part)}. {' '.join(filter(None, map(_versions, part['contestants'].values())))} "
         f"{part['planted']:,} rows repeat an earlier one with a Jaccard similarity of 0.8 or more "
         f"(word 3-grams), {part['planted_below']:,} with one of less; the last columns say how "
         "many of them, and of all other rows, were removed. luthier measures what MinHash "
@@ -372,7 +376,8 @@ def _where(part: Part) -> str:
 
 def _versions(done: Part) -> str:
     versions = done.get("versions", {})
-    return ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"{listed}." if listed else ""
 
 
 def _options() -> argparse.Namespace:

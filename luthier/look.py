@@ -205,6 +205,8 @@ def show_data(run: Run) -> dict[str, Any]:
         say(blank_lines_skipped(name, count))
     if stats.rows_rejected:
         say(f"rejected rows: {run.path / stats.rejects_file}", style="dim")
+    if (page := run.path / "data" / "dataset.html").is_file():
+        say(f"dataset page:  {page}", style="dim")
     return stats.model_dump(mode="json")
 
 

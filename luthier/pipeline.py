@@ -139,7 +139,16 @@ def _bring(run: Run, stage: Stage, runs: Path, *, force: bool, processes: Proces
                 _drop_half_written_weights(folder)
             raise
     say(f"{stage}: done in {duration(run.seconds(stage))}", style="bold green")
+    if stage == "data":
+        _describe_data(run)
     return "done"
+
+
+def _describe_data(run: Run) -> None:
+    """Card and page of the dataset; behind the stage, of whose outcome they are no part."""
+    for what in ("dataset_card", "dataset_page"):
+        module = importlib.import_module(f"luthier.reporting.{what}")
+        getattr(module, f"write_{what}")(run)
 
 
 @contextlib.contextmanager

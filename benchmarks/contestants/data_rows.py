@@ -103,7 +103,7 @@ def texts(path: Path, count: int, seed: int) -> Planted:
             if kept and number % 50 == 0:
                 # An original is copied once, so that every copy has one row that it repeats.
                 first, original = kept.pop(writer.chance.randrange(len(kept)))
-                words = writer.changed(original, max(1, len(original) // 30))
+                words = writer.changed(original, len(original) // (30 if number % 100 else 10))
                 alike = jaccard(words, original)
                 (planted.near if alike >= 0.8 else planted.below).append((first, number))
             elif number % 7 == 0:

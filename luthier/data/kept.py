@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ class Kept(Sequence[Head]):
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._spill = Spill(folder)
         self._ids = array("Q")
         self._taken: set[int] = set()
@@ -122,3 +124,5 @@ class Kept(Sequence[Head]):
         trace: TracebackType | None,
     ) -> None:
         self._spill.close()
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()

@@ -281,7 +281,7 @@ def _loading(run: Run, recipe: Recipe, stats: DataStats) -> list[str]:
     shown = 'row["text"]' if recipe.task.kind == "text" else 'row["messages"][-1]["content"]'
     code = (
         "from datasets import load_dataset\n\n"
-        'dataset = load_dataset(".")  # this folder, or the id under which it is on the hub\n'
+        'dataset = load_dataset("data")  # the folder of this card, or its id on the hub\n'
         f'row = dataset["{split}"][0]\n'
         f"print({shown})"
     )

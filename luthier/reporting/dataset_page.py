@@ -75,7 +75,6 @@ def write_dataset_page(run: Run) -> Path:
         sampled=sample,
         variety=_variety(sample.rows, recipe),
         nearest=_nearest(sample.rows),
-        compared_words=MOST_WORDS,
         reasons=_reasons(stats, rejects),
         terms_statement=statement,
         terms_need_attention=needs_attention,
@@ -259,22 +258,28 @@ def _measures(
 # --- pairs, rejects, samples ---------------------------------------------------------------------
 
 
-def _nearest(rows: Sequence[Example]) -> list[View]:
+def _nearest(rows: Sequence[Example]) -> View:
     """The most similar pairs of rows; a row that a mixture repeats counts once."""
     distinct = list({str(row.origin): row for row in rows}.values())
-    pairs = most_similar_pairs([subject_of(row) for row in distinct])
-    return [
-        {
-            "similarity": f"{pair.similarity:.2f}",
-            "rows": [
-                {"row": row, "text": subject_of(row)}
-                for row in (distinct[pair.first], distinct[pair.second])
-            ],
-            "across": distinct[pair.first].split != distinct[pair.second].split,
-            "other_label": distinct[pair.first].label != distinct[pair.second].label,
-        }
-        for pair in pairs
-    ]
+    texts = [subject_of(row) for row in distinct]
+    found = most_similar_pairs(texts)
+    return {
+        "compared": found.compared,
+        "rows": len(distinct),
+        "most_words": MOST_WORDS,
+        "pairs": [
+            {
+                "similarity": f"{pair.similarity:.2f}",
+                "rows": [
+                    {"row": distinct[place], "text": texts[place]}
+                    for place in (pair.first, pair.second)
+                ],
+                "across": distinct[pair.first].split != distinct[pair.second].split,
+                "other_label": distinct[pair.first].label != distinct[pair.second].label,
+            }
+            for pair in found.pairs
+        ],
+    }
 
 
 def _reasons(stats: DataStats, rejects: Rejects) -> list[View]:

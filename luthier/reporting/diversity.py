@@ -8,14 +8,17 @@ only and needs no model; `verb_and_noun` says what it is.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
 
 from luthier.reporting.instruction_words import DETERMINERS, ENDS, FILLERS, VERBS
 
-MOST_CHARACTERS = 2000
+MOST_CHARACTERS = 1000
 """Of a text, from its start, that are looked at."""
 OPENING_WORDS = 3
 
@@ -28,6 +31,7 @@ _MARKS = (
     "\u0300-\u036f\u0591-\u05bd\u05bf\u064b-\u065f\u0670\u06d6-\u06dc\u0900-\u0963\u0966-\u0dff"
 )
 _WORD = re.compile(f"[{_ALONE}]|(?:[^\\W{_ALONE}]|[{_MARKS}])(?:[^\\W{_ALONE}]|['\u2019{_MARKS}])*")
+_ASCII_WORD = re.compile(r"\w[\w']*", re.ASCII)
 _CLAUSE_END = re.compile(r"[.!?;:,()\"\n\[\]{}]")
 _NEXT = re.compile(rf"{_CLAUSE_END.pattern}|[\w'\u2019-]+")
 _LETTERS = re.compile(r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
@@ -35,8 +39,9 @@ _RULE_CHARACTERS = 300
 
 
 def words(text: str) -> list[str]:
-    """The words of a text's first 2,000 characters in lower case, whatever its script."""
-    return _WORD.findall(text[:MOST_CHARACTERS].lower())
+    """The words of a text's first 1,000 characters in lower case, whatever its script."""
+    said = text[:MOST_CHARACTERS].lower()
+    return (_ASCII_WORD if said.isascii() else _WORD).findall(said)
 
 
 # --- verb and noun -------------------------------------------------------------------------------
@@ -81,7 +86,7 @@ def _verb_at(tokens: Sequence[str]) -> int | None:
 def _noun_after(tokens: Sequence[str]) -> str | None:
     run: list[str] = []
     for token in tokens:
-        if token in (".", "!", "?", "\n"):
+        if token in (".", "!", "?", "\n", "it"):
             break
         if token in DETERMINERS and not run:
             continue
@@ -100,6 +105,8 @@ def _is_word(token: str) -> bool:
 
 def _singular(noun: str) -> str:
     noun = noun.removesuffix("'s").removesuffix("\u2019s")
+    if noun in ("series", "species", "news"):
+        return noun
     if len(noun) > 4 and noun.endswith("ies"):
         return noun[:-3] + "y"
     if noun.endswith(("sses", "shes", "ches", "xes")):
@@ -185,26 +192,27 @@ def lexical(texts: Iterable[str], *, most_openings: int = 10) -> Lexical:
 
     distinct-n falls with the number of words, so only sets of similar size can be compared.
     """
-    single: set[str] = set()
-    double: set[tuple[str, str]] = set()
+    numbers: defaultdict[str, int] = defaultdict(count().__next__)
     openings: Counter[str] = Counter()
-    total = pairs = count = 0
+    pairs: list[NDArray[np.int64]] = []
+    total = read = 0
     for text in texts:
         found = words(text)
-        count += 1
+        read += 1
         total += len(found)
-        single.update(found)
-        double.update(pairwise(found))
-        pairs += max(0, len(found) - 1)
         openings[opening(found)] += 1
+        ids = np.array([numbers[word] for word in found], np.int64)
+        pairs.append(ids[:-1] << 32 | ids[1:])
+    every = np.sort(np.concatenate(pairs)) if pairs else np.zeros(0, np.int64)
+    distinct = np.count_nonzero(np.diff(every)) + bool(len(every))
     repeated = sum(n for n in openings.values() if n > 1)
     return Lexical(
-        texts=count,
+        texts=read,
         words=total,
-        vocabulary=len(single),
-        distinct_1=len(single) / total if total else 0.0,
-        distinct_2=len(double) / pairs if pairs else 0.0,
-        repeated_openings=repeated / count if count else 0.0,
+        vocabulary=len(numbers),
+        distinct_1=len(numbers) / total if total else 0.0,
+        distinct_2=distinct / len(every) if len(every) else 0.0,
+        repeated_openings=repeated / read if read else 0.0,
         openings=_commonest(Counter({o: n for o, n in openings.items() if o}), most_openings),
     )
 

@@ -18,11 +18,11 @@ VERBS = frozenset(
     pick plan plot point predict prepare present print prioritize produce pronounce proofread
     propose prove provide punctuate quote rank rate read rearrange recall recite recommend
     reconstruct recreate reduce refactor reformat reformulate remove rename reorder reorganize
-    rephrase replace reply report respond restate retell retrieve return reverse review
-    revise reword rewrite round say scan score search segment select separate shorten show simplify
+    rephrase replace reply report respond restate retell retrieve return reverse review revise
+    reword rewrite round say scan score search segment select separate shorten show simplify
     simulate sketch solve sort specify spell split state structure suggest sum summarise summarize
-    swap synthesize tell test think trace track transcribe transform translate turn underline
-    update use validate verify visualize weigh word work write
+    swap synthesize tell test think trace track transcribe transform translate turn underline update
+    use validate verify visualize weigh word work write
     """.split()
 )
 """What instructions ask for."""
@@ -47,12 +47,12 @@ DETERMINERS = frozenset(
 
 ENDS = frozenset(
     """
-    about above across after against along among and around as at based because before being
-    beneath beside between but by containing describing during following for from
-    having if in including inside into is are was were like named near of off on onto or
-    out over per regarding since so such than that through to toward towards under until up upon
-    using via what when where whether which while who whom whose why how will with within without
-    not can could should would may might must do does did has have had
+    about above according across after against along among and around as associated at based because
+    before being beneath beside between but by called containing describing down during following
+    for from having if in including inside into is are was were like named near of off on onto or
+    out over per regarding since so such than that there through to toward towards under until up
+    upon using via what when where whether which while who whom whose why how will with within
+    without not can could should would may might must do does did has have had
     """.split()
 )
 """What a run of nouns and adjectives ends before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -9,7 +10,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from synthetic_dataset import example, make_dataset
+from synthetic_run import HOSTILE
 
+from luthier.reporting.dataset_page import write_dataset_page
 from luthier.reporting.report import report
 from luthier.run import Run
 
@@ -105,3 +109,37 @@ def test_it_prints_on_a4(finished: Run, tmp_path: Path) -> None:
     pdf = target.read_bytes()
     assert pdf.startswith(b"%PDF")
     assert re.search(rb"/MediaBox \[0 0 59[45](\.\d+)? 84[12](\.\d+)?\]", pdf)
+
+
+@pytest.mark.parametrize("width", [360, 1366])
+def test_the_page_of_a_dataset_fits_a_phone_and_a_screen(width: int, tmp_path: Path) -> None:
+    label = "a_label_without_a_place_to_break_it_" * 4
+    rows = [
+        example("classification", i + 1, f"{HOSTILE} {'long' * 90} {i}", answer, source="s" * 90)
+        for i, answer in enumerate([label, "no", label, "no"])
+    ]
+    rejects = [("s" * 90 + ":7", f"too long: {'x' * 300}", {"input": "y" * 300})]
+    run = make_dataset(tmp_path, "classification", rows, rejects=rejects, labels=[label, "no"])
+    source = write_dataset_page(run).read_text(encoding="utf-8")
+    opened = source.replace("<details", "<details open")
+    outer = tmp_path / "outer.html"
+    outer.write_text(
+        f"<title>alone</title><iframe id=inner srcdoc={quoted(opened)} "
+        f'style="width:{width}px;height:900px;border:0"></iframe>'
+        "<script>onload = () => { const page = inner.contentDocument.documentElement;"
+        "document.body.dataset.widths = `${page.scrollWidth} ${page.clientWidth}`; }</script>",
+        encoding="utf-8",
+    )
+    network = tmp_path / "net.json"
+    dom, log = browse(
+        outer, tmp_path / "profile", "--dump-dom", "--hide-scrollbars", "--window-size=1500,1000",
+        f"--log-net-log={network}",
+    )  # fmt: skip
+    assert messages(log) == [] and requests(network) == []
+    assert f'data-widths="{width} {width}"' in dom
+    assert "<title>alone</title>" in dom, "nothing of a row was run"
+
+
+def quoted(page: str) -> str:
+    """A page as the value of an attribute."""
+    return '"' + html.escape(page) + '"'
