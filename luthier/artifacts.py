@@ -305,6 +305,8 @@ _TURN = ("role", "content", "name", "tool_calls", "weight")
 _TERMS = ("licence", "commercial", "generator", "generator_terms")
 ROWS_PER_GROUP = 10_000
 """Rows of a Parquet row group: what is in memory while a split is written."""
+_CHARACTERS = 1 << 25
+"""About as many are in it at most."""
 
 
 class ExampleWriter:
@@ -319,6 +321,7 @@ class ExampleWriter:
         self.rows = 0
         """Written so far."""
         self._group: list[dict[str, Any]] = []
+        self._characters = 0
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -334,8 +337,10 @@ class ExampleWriter:
     def write(self, example: Example) -> None:
         """Write one row."""
         self.rows += 1
-        self._group.append(_as_row(example))
-        if len(self._group) == ROWS_PER_GROUP:
+        row = _as_row(example)
+        self._group.append(row)
+        self._characters += 2 * len(row["fields"])  # as fields, and about as much as messages
+        if len(self._group) == ROWS_PER_GROUP or self._characters > _CHARACTERS:
             self._flush()
 
     def _flush(self) -> None:
@@ -344,6 +349,7 @@ class ExampleWriter:
         if self._group:
             self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
             self._group = []
+            self._characters = 0
 
     def __exit__(
         self,

@@ -9,6 +9,7 @@ the rows are read back and written to their splits. Whatever is left out stands 
 from __future__ import annotations
 
 import contextlib
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ from luthier.recipe import Recipe
 from luthier.run import RUNS, Run
 
 REJECTS = "data/rejects.jsonl"
-_SPILLED = "data/.rows"
+_SPILLED = "data"
 _MANY = 20_000
 """Rows from which comparing and writing them shows progress."""
 
@@ -66,6 +67,7 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
         opened = _take_in(intake, recipe)
         _require_rows(len(kept), rejects, run.path / REJECTS)
         _require_families(kept, recipe)
+        intake.forget()
         with progress("Comparing rows", len(kept), shown=len(kept) >= _MANY) as advance:
             shared = share_out(
                 kept, kept.questions(), config=recipe.split, seed=recipe.seed, advance=advance
@@ -252,9 +254,10 @@ def _mixed(
 ) -> tuple[list[int], list[MixturePart]]:
     """How often each row is written, and what each source gives to the training rows."""
     mix = recipe.data.mix
-    train = [i for i in range(len(kept)) if shared.splits[i] == "train" and i not in shared.claimed]
+    train = array("i", (i for i in range(len(kept))
+                        if shared.splits[i] == "train" and i not in shared.claimed))  # fmt: skip
     chosen, parts = mixture(
-        [kept.weighed(i) for i in train],
+        kept.weighing(train),
         config=None if mix is not None and mix.streaming else mix,
         bounds=bounds_of(named),
         seed=recipe.seed,

@@ -12,6 +12,7 @@ from luthier.chat import Renderer
 from luthier.console import progress
 from luthier.data.candidate import Candidate, Filter
 from luthier.data.config import FilterConfig, SourceConfig
+from luthier.data.files import sources
 from luthier.data.opening import Opened, open_rows
 from luthier.data.rejects import RejectLog
 from luthier.data.rows import Reject, Row, Table
@@ -133,6 +134,10 @@ class Intake:
             return Reject(origin, reason, dict(candidate.example.fields))
         return candidate
 
+    def forget(self) -> None:
+        """Let go of what the filters remember; nothing can be read any more."""
+        self._filters.clear()
+
     def _unusable(self, candidate: Candidate) -> str | None:
         rendered, limit = candidate.rendered, self.recipe.train.max_seq_length
         if len(rendered.input_ids) > limit:
@@ -172,10 +177,14 @@ def options_of(config: FilterConfig, root: Path) -> dict[str, Any]:
     for name in getattr(FILTERS.load(config.use), "FILES", ()):
         given = options.get(name)
         if isinstance(given, str):
-            options[name] = str(root / Path(given).expanduser())
+            options[name] = _file(given, root)
         elif isinstance(given, list):
-            options[name] = [str(root / Path(str(one)).expanduser()) for one in given]
+            options[name] = [_file(str(one), root) for one in given]
     return options
+
+
+def _file(given: str, root: Path) -> str:
+    return str(sources.source_file(SourceConfig(path=given), root))
 
 
 def files_of(config: FilterConfig, root: Path) -> list[Path]:

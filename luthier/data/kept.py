@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, overload
 
+from luthier.data.ids import Ids
 from luthier.data.mix import Weighed
 from luthier.data.spill import Spill
 from luthier.data.split import Head
@@ -25,19 +25,18 @@ class Kept(Sequence[Head]):
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         self._spill = Spill(folder)
         self._ids = array("Q")
-        self._taken: set[int] = set()
+        self._taken = Ids()
         self._rows = array("Q")
         self._counted = array("b")
         self._splits = array("b")
         self._texts: list[str] = []
         self._numbers: dict[str, int] = {}
-        self._sources, self._labels, self._families = array("l"), array("l"), array("l")
-        self.tokens = array("l")
+        self._sources, self._labels, self._families = array("i"), array("i"), array("i")
+        self.tokens = array("i")
         """Per row."""
-        self.trained = array("l")
+        self.trained = array("i")
         """Per row: tokens that carry loss."""
 
     def append(
@@ -53,7 +52,7 @@ class Kept(Sequence[Head]):
             trained: how many of them carry loss.
         """
         number, again = int(example.id, 16), 1
-        while number in self._taken:
+        while self._taken.number(number) is not None:
             again += 1
             number = int(content_id([example.id, again]), 16)
         self._taken.add(number)
@@ -106,6 +105,10 @@ class Kept(Sequence[Head]):
         source = self._texts[self._sources[place]]
         return Weighed(source, f"{self._ids[place]:016x}", self.tokens[place], self.trained[place])
 
+    def weighing(self, places: Sequence[int]) -> Sequence[Weighed]:
+        """What a mixture must know of some rows, looked up when it is asked for."""
+        return _Weighing(self, places)
+
     def examples(self) -> Iterator[Example]:
         """The rows, read from disk in order."""
         return self._spill.examples()
@@ -124,5 +127,20 @@ class Kept(Sequence[Head]):
         trace: TracebackType | None,
     ) -> None:
         self._spill.close()
-        with contextlib.suppress(OSError):
-            self._folder.rmdir()
+
+
+class _Weighing(Sequence[Weighed]):
+    def __init__(self, kept: Kept, places: Sequence[int]) -> None:
+        self._kept, self._places = kept, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Weighed: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Weighed]: ...
+    def __getitem__(self, place: int | slice) -> Weighed | list[Weighed]:
+        if isinstance(place, slice):
+            return [self._kept.weighed(i) for i in self._places[place]]
+        return self._kept.weighed(self._places[place])

@@ -8,6 +8,7 @@ same rows in any order give the same mixture, and a larger one contains a smalle
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple, TypeVar
@@ -150,7 +151,7 @@ def mixture(
     Returns:
         How often each row is taken, and per source what it had and gave.
     """
-    by_source: dict[str, list[int]] = {name: [] for name in bounds}
+    by_source = {name: array("i") for name in bounds}
     for number, row in enumerate(rows):
         by_source[row.source].append(number)
     sizes = {name: len(found) for name, found in by_source.items()}

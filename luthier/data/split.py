@@ -8,12 +8,17 @@ come out the same, whatever their order in the file, and appended rows move few 
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
+
 from luthier.data.config import SplitConfig
-from luthier.data.near import Union, resemblance
+from luthier.data.near import Corpus, Union
+from luthier.data.shingles import BLOCK, Hashes, Numbers
 from luthier.example import Origin, Split, content_id
 
 FILLED: tuple[Split, ...] = ("test", "calibration", "validation")
@@ -66,43 +71,51 @@ def share_out(
         Splits and groups in the order of the rows; left out are rows of lower splits that resemble
         a row which its source put into a higher one (reason `also in test: ...`).
     """
-    found = resemblance(questions, config.near_duplicates, advance)
-    neighbours: dict[int, list[tuple[int, float]]] = {}
-    for a, b, similarity in found.pairs:
-        neighbours.setdefault(a, []).append((b, similarity))
-        neighbours.setdefault(b, []).append((a, similarity))
-    claimed = _claimed(rows, found.same, neighbours)
-    kept = [i for i in range(len(rows)) if i not in claimed]
-    groups = _groups(kept, found.same, found.pairs, [row.family for row in rows])
-    free = [g for g in groups if not any(rows[i].split for i in g)]
+    corpus = Corpus(config.near_duplicates)
+    rest = iter(questions)
+    while block := list(islice(rest, BLOCK)):
+        corpus.add(block)
+        advance(len(block))
+    same = corpus.same
+    claimed = _claimed(rows, same, corpus)
+    left = np.ones(len(rows), bool)
+    left[list(claimed)] = False
+    kept = np.flatnonzero(left).astype(np.int32)
+    classes = _connected(rows, kept, same, corpus)
+    del corpus, same  # the larger part of what is in memory
+    ranks = (int(content_id([seed, rows[i].id]), 16) for i in map(int, kept))
+    groups = _Groups(classes, kept, np.fromiter(ranks, np.uint64, len(kept)))
     chosen: list[Split] = [row.split or "train" for row in rows]
     # A group that touches a row fixed to train follows it; others are never touched.
-    _fill(rows, free, kept, chosen, config, seed)
+    free = array("i", (g for g in range(len(groups)) if not any(rows[i].split for i in groups[g])))
+    _fill(rows, groups, free, kept, chosen, config)
     names: list[str | None] = [None] * len(rows)
-    for group in groups:
-        if len(group) > 1:
-            name = min(rows[i].id for i in group)
-            for i in group:
-                names[i] = name
+    for members in groups.several():
+        name = min(rows[i].id for i in members)
+        for i in members:
+            names[i] = name
     return Shared(chosen, names, claimed)
 
 
-def _claimed(
-    rows: Sequence[Head],
-    same: Sequence[int],
-    neighbours: Mapping[int, list[tuple[int, float]]],
-) -> dict[int, str]:
+def _claimed(rows: Sequence[Head], same: Numbers, corpus: Corpus) -> dict[int, str]:
     """Rows that resemble a row which a source reserved for a higher split."""
     owners: dict[tuple[int, Split], int] = {}
     for i, row in enumerate(rows):
         if row.split in FILLED:
-            owners.setdefault((same[i], row.split), i)
+            owners.setdefault((int(same[i]), row.split), i)
     claimed: dict[int, str] = {}
     if not owners:
         return claimed
+    owned = np.zeros(int(same.max()) + 1, bool)
+    owned[[c for c, _ in owners]] = True
+    neighbours: dict[int, dict[int, float]] = {}
+    for pairs in corpus.pairs(lambda ones, others: owned[ones] | owned[others]):
+        for a, b, similarity in zip(*(x.tolist() for x in pairs), strict=True):
+            neighbours.setdefault(a, {})[b] = similarity
+            neighbours.setdefault(b, {})[a] = similarity
     for i, row in enumerate(rows):
         rank = FILLED.index(row.split) if row.split in FILLED else len(FILLED)
-        near = [(same[i], 1.0), *neighbours.get(same[i], [])]
+        near = [(int(same[i]), 1.0), *sorted(neighbours.get(int(same[i]), {}).items())]
         for split in FILLED[:rank]:
             hits = [(s, owners[c, split]) for c, s in near if (c, split) in owners]
             if hits:
@@ -113,56 +126,78 @@ def _claimed(
     return claimed
 
 
-def _groups(
-    kept: Sequence[int],
-    same: Sequence[int],
-    pairs: Sequence[tuple[int, int, float]],
-    families: Sequence[str | None],
-) -> list[list[int]]:
-    """Connected rows: near-duplicates of near-duplicates belong together, and so do families."""
-    union = Union(max(same, default=-1) + 1)
-    alive = {same[i] for i in kept}
+class _Groups:
+    """Rows that stay together, group behind group, in the order in which splits are filled."""
+
+    def __init__(self, classes: Numbers, rows: Numbers, ranks: Hashes) -> None:
+        """Sort the groups by the lowest rank of their rows.
+
+        Args:
+            classes: what says which rows stay together: they have the same number.
+            rows: the rows.
+            ranks: what decides on their order, different for each.
+        """
+        lowest = np.full(int(classes.max(initial=-1)) + 1, np.iinfo(np.uint64).max)
+        np.minimum.at(lowest, classes, ranks)
+        of_row = lowest[classes]
+        order = np.argsort(of_row, kind="stable")
+        starts = np.flatnonzero(np.diff(of_row[order], prepend=~of_row[order[:1]]))
+        self._rows = array("i", rows[order].astype(np.int32).tobytes())
+        self._ends = array("i", np.append(starts, len(rows)).astype(np.int32).tobytes())
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, group: int) -> array[int]:
+        return self._rows[self._ends[group] : self._ends[group + 1]]
+
+    def several(self) -> Iterator[array[int]]:
+        """Groups of more than one row."""
+        return (g for g in map(self.__getitem__, range(len(self))) if len(g) > 1)
+
+
+def _connected(rows: Sequence[Head], kept: Numbers, same: Numbers, corpus: Corpus) -> Numbers:
+    """A number for each row, the same for those that must stay together.
+
+    Near-duplicates of near-duplicates belong together, and so do families.
+    """
+    union = Union(int(same.max(initial=-1)) + 1)
     first: dict[str, int] = {}
-    for i in kept:
-        if (family := families[i]) is not None:
-            union.join(first.setdefault(family, same[i]), same[i])
-    for a, b, _ in pairs:
-        # A rejected row connects nothing.
-        if a in alive and b in alive:
+    for i in map(int, kept):
+        if (family := rows[i].family) is not None:
+            union.join(first.setdefault(family, int(same[i])), int(same[i]))
+    # A rejected row connects nothing.
+    alive = np.zeros(len(union.parent), bool)
+    alive[same[kept]] = True
+    for pairs in corpus.pairs(
+        lambda a, b: alive[a] & alive[b] & (union.roots(a) != union.roots(b))
+    ):
+        for a, b in zip(pairs.ones.tolist(), pairs.others.tolist(), strict=True):
             union.join(a, b)
-    members: dict[int, list[int]] = {}
-    for i in kept:
-        members.setdefault(union.find(same[i]), []).append(i)
-    return list(members.values())
+    return union.roots(same[kept])
 
 
 def _fill(
     rows: Sequence[Head],
-    groups: list[list[int]],
-    kept: Sequence[int],
+    groups: _Groups,
+    free: Sequence[int],
+    kept: Numbers,
     chosen: list[Split],
     config: SplitConfig,
-    seed: int,
 ) -> None:
     """Fill the shares with whole groups; what is left stays in train."""
 
-    def rank(group: list[int]) -> str:
-        return min(content_id([seed, rows[i].id]) for i in group)
+    def labels(group: int) -> Counter[str]:
+        return Counter(rows[i].label or "" for i in groups[group])
 
-    def labels(group: list[int]) -> Counter[str]:
-        return Counter(rows[i].label or "" for i in group)
-
-    ordered = sorted(groups, key=rank)
-    strata: Counter[str] = Counter()
-    for group in ordered:
-        strata += labels(group)
+    strata = Counter(rows[i].label or "" for group in free for i in groups[group])
     shares: dict[Split, float] = {split: getattr(config, split) or 0.0 for split in FILLED}
     room = _quotas(strata, shares)
     # A label's last rows are not taken out of train.
-    trained = Counter(rows[i].label or "" for i in kept if chosen[i] == "train")
+    trained = Counter(rows[i].label or "" for i in map(int, kept) if chosen[i] == "train")
 
-    def place(group: list[int], split: Split, counts: Counter[str]) -> None:
-        for i in group:
+    def place(group: int, split: Split, counts: Counter[str]) -> None:
+        for i in groups[group]:
             chosen[i] = split
         trained.subtract(counts)
 
@@ -170,26 +205,30 @@ def _fill(
         return all(trained[label] > count for label, count in counts.items())
 
     most = {split: max(1, int(LARGE * sum(room[split].values()))) for split in FILLED}
-    left = []
-    for group in ordered:
+    left = array("i")
+    for group in free:
+        if not any(any(room[split].values()) for split in FILLED):
+            break  # what is left is for train, however many rows that are
         counts = labels(group)
         for split in FILLED:
             fits = all(room[split][label] >= n for label, n in counts.items())
-            if fits and len(group) <= most[split] and spare(counts):
+            if fits and counts.total() <= most[split] and spare(counts):
                 place(group, split, counts)
                 room[split].subtract(counts)
                 break
         else:
             left.append(group)
     # Where groups were too large or did not fit label by label, meet the number of rows at least.
-    left.sort(key=len)  # the smallest first, in the hash's order among equals
+    by_size = sorted(left, key=lambda group: len(groups[group]))
     for split in FILLED:
         short = sum(room[split].values())
-        for group in left:
+        for group in by_size:
+            if not short:
+                break
             counts = labels(group)
-            if len(group) <= short and chosen[group[0]] == "train" and spare(counts):
+            if counts.total() <= short and chosen[groups[group][0]] == "train" and spare(counts):
                 place(group, split, counts)
-                short -= len(group)
+                short -= counts.total()
 
 
 def _quotas(strata: Mapping[str, int], shares: Mapping[Split, float]) -> dict[Split, Counter[str]]:

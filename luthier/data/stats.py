@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 
@@ -21,23 +22,24 @@ class SplitCounts:
 
     def __init__(self) -> None:
         self._labels: Counter[str] = Counter()
-        self._lengths: list[tuple[int, int]] = []
+        self._tokens, self._trained = array("i"), array("i")
 
     def see(self, example: Example, tokens: int, trained: int) -> None:
         """Count a row with its rendered length and its trained tokens."""
         if example.label is not None:
             self._labels[example.label] += 1
-        self._lengths.append((tokens, trained))
+        self._tokens.append(tokens)
+        self._trained.append(trained)
 
     def stats(self) -> SplitStats:
         """Statistics of the rows seen; at least one."""
-        counts = token_counts(self._lengths)
-        return SplitStats(rows=len(self._lengths), labels=dict(self._labels), tokens=counts)
+        counts = token_counts(self._tokens, self._trained)
+        return SplitStats(rows=len(self._tokens), labels=dict(self._labels), tokens=counts)
 
 
-def token_counts(lengths: Sequence[tuple[int, int]]) -> TokenCounts:
-    """Distribution of (tokens, trained tokens) over at least one row."""
-    total = np.array([n for n, _ in lengths])
+def token_counts(tokens: Sequence[int], trained: Sequence[int]) -> TokenCounts:
+    """Distribution of the tokens of at least one row, and the number of trained ones."""
+    total = np.array(tokens)
     low, high = int(total.min()), int(total.max())
     width = math.ceil((high - low + 1) / BINS)
     bins = np.bincount((total - low) // width)
@@ -48,7 +50,7 @@ def token_counts(lengths: Sequence[tuple[int, int]]) -> TokenCounts:
         p95=int(np.percentile(total, 95, method="higher")),
         max=high,
         total=int(total.sum()),
-        trained=sum(trained for _, trained in lengths),
+        trained=sum(trained),
         histogram=[(low + i * width, int(count)) for i, count in enumerate(bins)],
     )
 

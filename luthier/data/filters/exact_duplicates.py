@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from luthier.data.candidate import Candidate, Filter
+from luthier.data.ids import Ids
 from luthier.data.linting.lint_report import Severity
 from luthier.data.places import Places
 
@@ -17,13 +18,13 @@ def build() -> Filter:
 
 class _ExactDuplicates:
     def __init__(self) -> None:
-        self.seen: dict[str, int] = {}
+        self.ids = Ids()
         self.places = Places()
 
     def __call__(self, row: Candidate) -> str | None:
-        first = self.seen.get(row.example.id)
+        first = self.ids.number(int(row.example.id, 16))
         return None if first is None else f"exact duplicate: of {self.places[first]}"
 
     def remember(self, row: Candidate) -> None:
-        self.seen.setdefault(row.example.id, len(self.places))
+        self.ids.add(int(row.example.id, 16))
         self.places.append(row.example.origin)
