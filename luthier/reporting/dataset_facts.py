@@ -70,7 +70,8 @@ def labels_of(stats: DataStats, recipe: Recipe) -> list[str]:
 def steps(recipe: Recipe, stats: DataStats) -> list[tuple[str, str]]:
     """(what, how) of everything that was done to the rows."""
     data = recipe.data
-    made = [("Task", _task(recipe))]
+    labels = f", {count(len(recipe.labels))} labels" if recipe.labels else ""
+    made = [("Task", recipe.task.kind + labels)]
     if stats.templates:
         parts = (f"{name} ({count(n)} rows)" for name, n in stats.templates.items())
         made.append(("Templates", ", ".join(parts)))
@@ -84,18 +85,10 @@ def steps(recipe: Recipe, stats: DataStats) -> list[tuple[str, str]]:
     made.append(("Filters, in order", ", ".join(filters) or "none"))
     made.append(("Splits", _split_rule(recipe)))
     if data.mix is not None:
-        options = data.mix.model_dump(exclude={"strategy"}, exclude_none=True)
+        options = {k: v for k, v in data.mix.model_dump(exclude={"strategy"}).items() if v}
         made.append(("Mixture", _with_options(data.mix.strategy, options)))
     made.append(("Seed", str(recipe.seed)))
     return made
-
-
-def _task(recipe: Recipe) -> str:
-    if not recipe.labels:
-        return recipe.task.kind
-    shown = ", ".join(recipe.labels[:8])
-    more = len(recipe.labels) - 8
-    return f"{recipe.task.kind}: {shown}" + (f" and {more} more labels" if more > 0 else "")
 
 
 def _with_options(name: str, options: dict[str, Any]) -> str:

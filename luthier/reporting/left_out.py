@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+WITHHELD = ("personal data",)
+"""Reasons that name their find masked; what the row says would show it."""
 _PLACE = re.compile(r"(?:: row |:)\d+$")
 
 
@@ -21,7 +23,7 @@ class LeftOut:
     reason: str
     """With its details."""
     text: str
-    """What the row says; empty where it could not be read."""
+    """What the row says; empty where it could not be read, or is better not repeated."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def read_rejects(path: Path) -> Rejects:
                 per_source[_PLACE.sub("", origin)] += 1
                 what = reason.partition(":")[0]
                 if what not in first:
-                    first[what] = LeftOut(origin, reason, _said(entry.get("fields")))
+                    said = "" if what in WITHHELD else _said(entry.get("fields"))
+                    first[what] = LeftOut(origin, reason, said)
     return Rejects(first, per_source)
 
 

@@ -284,6 +284,8 @@ def stacked(
         return Markup("")
     drawn, start = [], 0.0
     for position, (name, value) in enumerate(parts):
+        if not value:
+            continue
         width = 100 * value / total
         drawn.append(
             Markup(

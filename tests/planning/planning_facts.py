@@ -76,7 +76,7 @@ def give_data(
         lengths = [(len(row.input_ids), sum(row.trained[1:])) for row in rendered]
         labels = {"True": rows // 2, "False": rows - rows // 2}
         found = stats(
-            train=SplitStats(rows=rows, labels=labels, tokens=token_counts(lengths)),
+            train=SplitStats(rows=rows, labels=labels, tokens=token_counts(*zip(*lengths, strict=True))),
             validation=split(100),
             calibration=split(100),
             test=split(200),

@@ -70,7 +70,7 @@ def test_instructions_of_another_language_are_shown_by_their_openings(tmp_path: 
     said = words(page)
     assert "found a verb in 0 of 5 only" in said and ARABIC in said
     assert "What is asked for" not in said
-    assert f'dir="auto">{ARABIC} 0' in page.source
+    assert f"<bdi>{ARABIC}</bdi>" in page.source
 
 
 def test_no_text_of_a_row_becomes_markup(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_many_labels_are_listed_and_the_commonest_drawn(tmp_path: Path) -> None:
         for i in range(100)
     ]
     page = page_of(make_dataset(tmp_path, "classification", rows, labels=labels))
-    assert page.source.count('class="bars-name" dir="auto"') == 24
+    assert page.source.count('class="bars-name"><bdi>') == 24
     assert "all 40 labels" in words(page) and "label 38" in words(page)
     assert "Not shown: 28 rarer labels." in words(page)
 
@@ -193,6 +193,14 @@ def test_rejects_are_read_whatever_their_lines_are(tmp_path: Path) -> None:
     found = read_rejects(path)
     assert (found.first["x"].reason, found.first["x"].text) == ("x: 1", "n: 3")
     assert found.per_source == {"a b.csv": 1, "hub/set": 1}
+
+
+def test_personal_data_that_was_found_is_not_repeated(tmp_path: Path) -> None:
+    reason = "personal data: mail address j***@***.org in the input"
+    rejects = [("first.jsonl:7", reason, {"input": "Write to jane@example.org"})]
+    run = make_dataset(tmp_path, "text", rows_of("text", 9), rejects=rejects)
+    page = page_of(run)
+    assert reason in page.text and "jane@" not in page.source
 
 
 def test_a_missing_split_is_named(tmp_path: Path) -> None:

@@ -85,6 +85,13 @@ def test_parts_of_a_bar_add_up() -> None:
     assert widths == ["25.000%", "75.000%"]
 
 
+def test_bars_of_a_column_have_one_scale_and_keep_their_colours() -> None:
+    parts = [("a", 1), ("none", 0), ("c", 1)]
+    drawing = parsed(plots.stacked(parts, label="x", text=str, longest=8))
+    found = [(r.get("class"), r.get("x"), r.get("width")) for r in drawing.iter("rect")]
+    assert found == [("f1", "0.000%", "12.500%"), ("f3", "12.500%", "12.500%")]
+
+
 def test_a_track_shows_its_interval_on_the_common_scale() -> None:
     scale = Scale.over([Estimate(value=0.5, low=0.0, high=1.0)])
     drawing = parsed(
