@@ -84,6 +84,14 @@ def test_what_users_write_stays_text(renderer: Renderer) -> None:
     assert not specials & {*pair.asked[:-1], *pair.answer[:-1]}
 
 
+def test_tokenising_rows_ahead_changes_nothing(section: ModelSection, renderer: Renderer) -> None:
+    given = [example(text, said) for text in [*SENTENCES, "</s> a"] for said in ("True", "<pad>")]
+    ahead = Renderer(models.open_tokenizer(section))
+    ahead.prepare(given)
+
+    assert [ahead.render(row) for row in given] == [renderer.render(row) for row in given]
+
+
 def test_conversations_are_read_as_one_text(renderer: Renderer) -> None:
     asked = [Message("user", "Hello."), Message("assistant", "Yes?"), Message("user", "No.")]
 

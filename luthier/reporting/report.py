@@ -66,6 +66,7 @@ def report(run: Run) -> Path:
         evaluation_notes=found.notes if found else [],
         asked=sections.asked(recipe, word.text, asked["overrides"], asked["notes"]),
         data=sections.data(stats) if stats else None,
+        dataset_page=(run.path / "data" / "dataset.html").is_file(),
         planned=sections.plan(plan) if plan else None,
         training=sections.training(summary, history, followed, recipe)
         if summary or history.steps

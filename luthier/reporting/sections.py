@@ -136,6 +136,8 @@ def data(stats: DataStats) -> View:
     """Rows read, rejected and split; labels; lengths; sample rows."""
     read, rejected = sum(stats.rows_read.values()), sum(stats.rows_rejected.values())
     kept = sum(split.rows for split in stats.splits.values())
+    # A mixture leaves rows out, and takes others several times.
+    mixed = sum(part.available - part.rows for part in stats.mixture)
     labels = sorted({label for split in stats.splits.values() for label in split.labels})
     largest = max(stats.splits, key=lambda s: stats.splits[s].rows, default=None)
     tokens = stats.splits[largest].tokens if largest else None
@@ -144,7 +146,8 @@ def data(stats: DataStats) -> View:
         "read": read,
         "rejected": rejected,
         "kept": kept,
-        "unexplained": read - rejected - kept,
+        "mixed": mixed,
+        "unexplained": read - rejected - kept - mixed,
         "splits": [(name, stats.splits[name]) for name in SPLITS if name in stats.splits],
         "labels": labels,
         "label_bars": {

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.data.config import SplitConfig
-from luthier.data.shingles import shingles
 from luthier.data.rows import Reject
+from luthier.data.shingles import shingles
 from luthier.data.split import Head, share_out
 from luthier.example import Example, Origin, Split, content_id
 

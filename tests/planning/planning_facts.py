@@ -74,9 +74,10 @@ def give_data(
         renderer = Renderer(open_tokenizer(run.recipe.model), run.recipe.train.train_on)
         rendered = [renderer.render(example) for example in examples]
         lengths = [(len(row.input_ids), sum(row.trained[1:])) for row in rendered]
+        counts = token_counts(*zip(*lengths, strict=True))
         labels = {"True": rows // 2, "False": rows - rows // 2}
         found = stats(
-            train=SplitStats(rows=rows, labels=labels, tokens=token_counts(*zip(*lengths, strict=True))),
+            train=SplitStats(rows=rows, labels=labels, tokens=counts),
             validation=split(100),
             calibration=split(100),
             test=split(200),

@@ -294,3 +294,25 @@ def test_generation_has_samples_and_no_labels(folder: Folder) -> None:
     assert "this interval includes zero" in text
     assert "expected He will go." in text and "answered He goes." in text
     assert "Confusion" not in text and "Calibration" not in text
+
+
+def test_a_mixture_accounts_for_the_rows_it_leaves_out() -> None:
+    from luthier.artifacts import DataStats, MixturePart
+    from luthier.reporting.sections import data
+
+    part = MixturePart(
+        source="a.jsonl",
+        available=10,
+        rows=4,
+        share=1,
+        tokens=40,
+        trained_tokens=4,
+        trained_share=1,
+    )
+    stats = DataStats(
+        rows_read={"a.jsonl": 12}, rows_rejected={"empty": 2}, splits={}, templates={}, samples=[],
+        mixture=[part],
+    )  # fmt: skip
+    shown = data(stats)
+    assert shown["mixed"] == 6
+    assert shown["unexplained"] == 12 - 2 - 0 - 6
