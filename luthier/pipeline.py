@@ -124,6 +124,8 @@ def _bring(run: Run, stage: Stage, runs: Path, *, force: bool, processes: Proces
     if not force and _stands(run, stage, mark, runs, processes):
         say(f"{stage}: unchanged{_trained_otherwise(run, stage, processes)}", style="dim")
         run.drop_scratch(stage)
+        if stage == "data":
+            _describe_data(run)  # a kill may have come between the rows and their page
         return "unchanged"
     resume = stage == "train" and run.started_as("train") == mark and not run.is_done("train")
     with run.stage(stage, mark, resume=resume) as folder:
@@ -146,7 +148,10 @@ def _bring(run: Run, stage: Stage, runs: Path, *, force: bool, processes: Proces
 
 def _describe_data(run: Run) -> None:
     """Card and page of the dataset; behind the stage, of whose outcome they are no part."""
-    for what in ("dataset_card", "dataset_page"):
+    names = {"dataset_card": "README.md", "dataset_page": "dataset.html"}
+    for what, name in names.items():
+        if (run.path / "data" / name).is_file():
+            continue
         module = importlib.import_module(f"luthier.reporting.{what}")
         getattr(module, f"write_{what}")(run)
 

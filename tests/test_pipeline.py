@@ -40,6 +40,17 @@ def test_a_repeated_run_does_nothing(
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
+def test_a_page_that_a_kill_prevented_is_written_by_the_next_command(
+    finished: Project,  # noqa: F811
+) -> None:
+    pages = [finished.run / "data" / name for name in ("README.md", "dataset.html")]
+    before = [page.read_bytes() for page in pages]
+    for page in pages:
+        page.unlink()
+    assert finished.stages() == happened()
+    assert [page.read_bytes() for page in pages] == before
+
+
 @pytest.mark.parametrize(
     ("old", "new", "redone"),
     [
