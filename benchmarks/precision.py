@@ -43,7 +43,8 @@ def main() -> None:
     heading = {"steps": options.steps, "batch": BATCH, "every": every}
     if {name: found.get(name) for name in heading} != heading:
         found = {**heading, "bases": {}}
-    found["circumstances"] = results.circumstances(options.threads)
+    here = found.setdefault("circumstances", {})
+    here |= dict.fromkeys(options.bases, results.circumstances(options.threads))
     setting = Setting(options.threads, gpu=True, timeout=options.timeout)
     with tempfile.TemporaryDirectory(prefix="luthier-precision-") as scratch:
         for seed in options.seeds:
@@ -107,17 +108,19 @@ def _quantization(base: str, precision: str) -> list[str]:
 
 
 def _page(found: dict[str, Any]) -> str:
-    here = found["circumstances"]
     parts = [
         "# Precision and quality",
         f"`python benchmarks/precision.py`: recipes/promises.yaml, batch {found['batch']}, "
-        f"{found['steps']} steps; validation rows of the authored promises. {here['machine']}, "
-        f"{here['threads']} threads; commit {here['commit']}, {here['day']}. Means over the seeds "
+        f"{found['steps']} steps; validation rows of the authored promises. Means over the seeds "
         "± their standard deviation. `frozen bf16` computes the products with frozen weights in "
         "bfloat16 and all else in fp32; `bf16 autocast` is what Hugging Face's `bf16` means.",
     ]
     for base, precisions in found["bases"].items():
+        here = found["circumstances"][base]
         parts.append(f"## {base} base")
+        parts.append(
+            f"{here['machine']}, {here['threads']} threads; commit {here['commit']}, {here['day']}."
+        )
         for name, what in (("loss", "validation loss"), ("auroc", "AUROC")):
             parts.append(_over_steps(precisions, name, what))
     return "\n\n".join(parts) + "\n"
