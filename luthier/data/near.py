@@ -12,9 +12,8 @@ lie on disk until the command ends.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -412,40 +411,6 @@ def _among(numbers: Hashes, ordered: Hashes) -> NDArray[np.bool_]:
     places = np.minimum(np.searchsorted(ordered, numbers), len(ordered) - 1)
     found: NDArray[np.bool_] = ordered[places] == numbers
     return found
-
-
-class Resemblance(NamedTuple):
-    """Which texts say the same, and which nearly."""
-
-    same: list[int]
-    """Per text the number of its class: texts of one class have the same shingles."""
-    pairs: list[tuple[int, int, float]]
-    """Pairs of classes at or above the threshold, with their similarity."""
-
-
-def resemblance(
-    texts: Iterable[str], similarity: float, advance: Callable[[int], None] = lambda n: None
-) -> Resemblance:
-    """Find all near-duplicates among texts.
-
-    Args:
-        texts: the texts.
-        similarity: threshold, in (0, 1].
-        advance: told after some texts how many more are done.
-    """
-    corpus = Corpus(similarity)
-    rest = iter(texts)
-    while block := list(islice(rest, BLOCK)):
-        corpus.add(block)
-        advance(len(block))
-    found = {
-        (one, other): alike
-        for pairs in corpus.pairs()
-        for one, other, alike in zip(*(x.tolist() for x in pairs), strict=True)
-    }
-    return Resemblance(
-        corpus.same.tolist(), [(*pair, alike) for pair, alike in sorted(found.items())]
-    )
 
 
 class Union:

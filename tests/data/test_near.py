@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -19,15 +21,49 @@ from luthier.data.candidate import Candidate
 from luthier.data.config import SplitConfig
 from luthier.data.filters.near_duplicates import build
 from luthier.data.minhash import MISS, Signer, banding
-from luthier.data.near import Corpus, NearIndex, Union, resemblance
+from luthier.data.near import Corpus, NearIndex, Union
 from luthier.data.places import Places
+from luthier.data.shingles import BLOCK, shingle_sets, shingles
 from luthier.data.shingles import jaccard as measured
-from luthier.data.shingles import shingle_sets, shingles
 from luthier.data.split import Head, share_out
 from luthier.errors import RunError
 from luthier.example import Example, Message, Origin, content_id
 
 WORDS = list("abcdefghijklmnopq")
+
+
+class Resemblance(NamedTuple):
+    """Which texts say the same, and which nearly."""
+
+    same: list[int]
+    """Per text the number of its class: texts of one class have the same shingles."""
+    pairs: list[tuple[int, int, float]]
+    """Pairs of classes at or above the threshold, with their similarity."""
+
+
+def resemblance(
+    texts: Iterable[str], similarity: float, advance: Callable[[int], None] = lambda n: None
+) -> Resemblance:
+    """Find all near-duplicates among texts.
+
+    Args:
+        texts: the texts.
+        similarity: threshold, in (0, 1].
+        advance: told after some texts how many more are done.
+    """
+    corpus = Corpus(similarity)
+    rest = iter(texts)
+    while block := list(islice(rest, BLOCK)):
+        corpus.add(block)
+        advance(len(block))
+    found = {
+        (one, other): alike
+        for pairs in corpus.pairs()
+        for one, other, alike in zip(*(x.tolist() for x in pairs), strict=True)
+    }
+    return Resemblance(
+        corpus.same.tolist(), [(*pair, alike) for pair, alike in sorted(found.items())]
+    )
 
 
 def grams(text: str) -> set[tuple[str, ...]]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from luthier.data.candidate import Candidate
 from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
-from luthier.data.linting.label_spelling import meant
+from luthier.data.linting.label_spelling import LabelCounts, meant
 from luthier.data.linting.lint_report import LintFinding, Place
 from luthier.data.rows import Row
-from luthier.example import Origin
 
 NEEDS: tuple[Need, ...] = ("labels",)
 _MOST_LABELS = 1000
@@ -23,29 +20,25 @@ def build(context: Context) -> DatasetCheck:
 class _LabelTypos:
     def __init__(self, context: Context) -> None:
         self.declared = bool(context.labels)
-        self.counts: Counter[str] = Counter()
-        self.first: dict[str, Origin] = {}
+        self.counts = LabelCounts(_MOST_LABELS)
 
     def see(self, row: Candidate, raw: Row) -> None:
-        label = row.example.label
-        if label is not None and (label in self.counts or len(self.counts) < _MOST_LABELS):
-            self.counts[label] += 1
-            self.first.setdefault(label, row.example.origin)
+        self.counts.see(row)
 
     def findings(self) -> list[LintFinding]:
         if self.declared:  # the filter `labels` names each of them
             return []
         return [
             self._finding(rare, common)
-            for rare in self.counts
-            if (common := meant(rare, self.counts)) is not None
+            for rare in self.counts.rows
+            if (common := meant(rare, self.counts.rows)) is not None
         ]
 
     def _finding(self, rare: str, common: str) -> LintFinding:
-        count = self.counts[rare]
+        count = self.counts.rows[rare]
         return LintFinding(
             check="label_typos", what="label typo", severity="warning", count=count,
-            message=f"'{rare}' ({count}) looks like '{common}' ({self.counts[common]:,}).",
+            message=f"'{rare}' ({count}) looks like '{common}' ({self.counts.rows[common]:,}).",
             fix=f"Write '{common}', or declare both in task.labels.",
-            places=[Place(where=str(self.first[rare]), said=f"the first '{rare}'")],
+            places=[Place(where=str(self.counts.first[rare]), said=f"the first '{rare}'")],
         )  # fmt: skip

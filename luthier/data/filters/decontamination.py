@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,13 +53,16 @@ def build(*, against: str | Sequence[str] = (), similarity: float = 0.8) -> Filt
 
 class _Decontamination:
     def __init__(self, files: Sequence[str], similarity: float) -> None:
+        # It finds filters, and so this one, by name.
+        from luthier.data.linting.reading import rows_of
+
         self.places = Places()
         self.questions: dict[str, int] = {}
         self.near = NearIndex(similarity)
         grams: list[NDArray[np.int64]] = []
         owners: list[NDArray[np.int64]] = []
         for name in files:
-            for row in _test_rows(name):
+            for row in rows_of(name, "nothing can be kept apart from it"):
                 number = len(self.places)
                 self.places.append(row.example.origin)
                 words = _words(row.question)
@@ -102,22 +105,6 @@ class _Decontamination:
         at = np.minimum(np.searchsorted(self.grams, grams), len(self.grams) - 1)
         hits = np.flatnonzero((self.grams[at] == grams) & self.rare[at])
         return (int(hits[0]), int(self.owners[at[hits[0]]])) if len(hits) else None
-
-
-def _test_rows(name: str) -> Iterator[Candidate]:
-    from luthier.data.linting.reading import (
-        of_file,  # which finds filters, and so this one, by name
-    )
-
-    reading = of_file(name)
-    source = reading.sources[0]
-    found = 0
-    for _, row in reading.shaped(reading.open(source), source):
-        if isinstance(row, Candidate):
-            found += 1
-            yield row
-    if not found:
-        raise DataError(f"{name}: no row can be read, so nothing can be kept apart from it.")
 
 
 def _words(text: str) -> list[str]:

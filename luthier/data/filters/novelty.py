@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from luthier.console import say
 from luthier.data.candidate import Candidate, Filter
@@ -35,6 +35,9 @@ def build(
         unicode: words of every script are compared. Off, as in Self-Instruct, only a-z and 0-9 are
             seen, and texts in other letters pass.
     """
+    # It finds filters, and so this one, by name.
+    from luthier.data.linting.reading import rows_of
+
     name = "filter 'novelty'"
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
         raise DataError(f"{name}: threshold is {threshold!r}, not a number.")
@@ -49,7 +52,7 @@ def build(
         raise DataError(f"{name}: against is {against!r}, expected a file or a list of files.")
     found = _Novelty(NoveltyPool(float(threshold), unicode), compare == "instruction")
     for file in files:
-        for row in _rows(file):
+        for row in rows_of(file, "there are no seeds to differ from"):
             found.remember(row)
     return found
 
@@ -80,19 +83,3 @@ class _Novelty:
             text = instruction if isinstance(instruction, str) else row.question
             self.last = (row, self.pool.read(text))
         return self.last[1]
-
-
-def _rows(name: str) -> Iterator[Candidate]:
-    from luthier.data.linting.reading import (
-        of_file,  # which finds filters, and so this one, by name
-    )
-
-    reading = of_file(name)
-    source = reading.sources[0]
-    found = 0
-    for _, row in reading.shaped(reading.open(source), source):
-        if isinstance(row, Candidate):
-            found += 1
-            yield row
-    if not found:
-        raise DataError(f"{name}: no row can be read, so there are no seeds to differ from.")

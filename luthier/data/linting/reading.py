@@ -147,6 +147,29 @@ def of_file(path: str, format: str | None = None) -> Reading:
     return found
 
 
+def rows_of(path: str, wanting: str) -> Iterator[Candidate]:
+    """The rows of a file without a recipe; those that cannot be read are passed over.
+
+    Args:
+        path: as in `of_file`.
+        wanting: what cannot be done where there is none, for the message.
+
+    Raises:
+        DataError: there is none.
+    """
+    reading = of_file(path)
+    source = reading.sources[0]
+    found = 0
+    for _, row in reading.shaped(reading.open(source), source):
+        if isinstance(row, Candidate):
+            found += 1
+            yield row
+    if not found:
+        raise DataError(
+            f"{path}: no row can be read, so {wanting}. `luthier lint {path}` says why."
+        )
+
+
 def _format_of(file: Path, path: str) -> tuple[str, str]:
     """The importer of a file, and how sure that is."""
     from luthier.data.importing.recognise import CERTAIN, recognise
