@@ -1,0 +1,249 @@
+"""Any server that speaks OpenAI's protocol: vLLM, TGI, Ollama, llama.cpp's own, providers.
+
+The protocol is two addresses that take and give JSON, so it is spoken with `httpx2`, which comes
+with `huggingface_hub`. The `openai` package costs more than twice as much a call
+(`benchmarks/generation.py`), and its own retries, which know nothing of the budget and the log,
+would have to be switched off.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from luthier.errors import ModelError, nearest
+from luthier.inference.config import LlmSection
+from luthier.inference.request import Choice, Completion, Request, Trouble
+
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+_BUSY = (429, 503, 529)
+_UNFIT = (400, 413, 422)
+_SHOWN = 300
+"""Characters of a server's words that are repeated."""
+_UNFIT_AT_FIRST = 3
+"""Requests in a row, from the first on, that a server takes for unfit before it is us who are."""
+
+
+def open(section: LlmSection, runs: Path) -> OpenAiServer:
+    """A server as the recipe names it."""
+    del runs
+    assert section.base_url is not None, "LlmSection checks it"
+    key = os.environ.get(section.api_key_env)
+    return OpenAiServer(section, section.base_url.rstrip("/"), key)
+
+
+class OpenAiServer:
+    """A server reached over HTTP.
+
+    Args:
+        section: which model, and how patient to be.
+        base_url: address up to `/v1`.
+        api_key: sent as a bearer token; None: none is sent.
+        model: what determines the answers; None: the name of the section and its `extra_body`.
+        features: what the server can be held to.
+        extra: fields of every request.
+    """
+
+    def __init__(
+        self,
+        section: LlmSection,
+        base_url: str,
+        api_key: str | None,
+        *,
+        model: dict[str, Any] | None = None,
+        features: frozenset[str] = frozenset({"json_schema", "logprobs", "seed"}),
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.section, self.base_url = section, base_url
+        self._key = api_key
+        self.model = model or {"backend": "openai", "model": section.model}
+        if section.extra_body:
+            self.model["extra_body"] = dict(section.extra_body)
+        self.features = features
+        self._extra = {**(extra or {}), **section.extra_body}
+        self._client: Any = None
+        self._fit, self._unfit = 0, 0
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer one request."""
+        import httpx2
+
+        if request.grammar is not None and "grammar" not in self.features:
+            raise ModelError(
+                "a grammar was asked for, which this server cannot be held to; use llm: {backend: "
+                "llamacpp}."
+            )
+        path = "/chat/completions" if request.messages else "/completions"
+        try:
+            answer = await self._http().post(self.base_url + path, json=self._body(request))
+        except httpx2.TimeoutException as error:
+            if isinstance(error, httpx2.ConnectTimeout):
+                raise Trouble("gone", f"{self.base_url} does not answer") from None
+            raise Trouble(
+                "busy", f"no answer within {self.section.timeout:g} s (llm.timeout)"
+            ) from None
+        except httpx2.ConnectError:
+            raise Trouble("gone", f"{self.base_url}: nobody listens there") from None
+        except httpx2.UnsupportedProtocol:
+            raise ModelError(
+                f"llm.base_url: '{self.base_url}' is no address; it begins with http:// or https://."
+            ) from None
+        except httpx2.HTTPError as error:
+            raise Trouble("flaky", f"the connection broke off ({type(error).__name__})") from None
+        if answer.status_code != 200:
+            return await self._refused(request, answer)
+        self._fit += 1
+        return self._read(request, answer.content)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    def _http(self) -> Any:
+        import httpx2
+
+        if self._client is None:
+            headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+            most = self.section.concurrency
+            self._client = httpx2.AsyncClient(
+                headers=headers,
+                timeout=httpx2.Timeout(self.section.timeout, connect=10.0, pool=None),
+                limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most),
+                # A proxy is for others; what listens on this machine is asked directly.
+                trust_env=urlsplit(self.base_url).hostname not in _LOCAL,
+            )
+        return self._client
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": self.section.model} | request.as_json()
+        body |= {"max_tokens": request.max_tokens, "temperature": request.temperature}
+        schema = body.pop("json_schema", None)
+        if schema is not None and "json_schema" in self.features:
+            named = {"name": "answer", "schema": schema, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": named}
+        if request.top_logprobs is not None:
+            wanted = body.pop("top_logprobs")
+            chat = {"logprobs": True, "top_logprobs": wanted}
+            body |= chat if request.messages else {"logprobs": max(wanted, 1)}
+        return body | self._extra
+
+    # --- answers ------------------------------------------------------------------------------
+
+    def _read(self, request: Request, content: bytes) -> Completion:
+        try:
+            found = json.loads(content)
+            choices = tuple(_choice(c) for c in found["choices"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            said = content[:80].decode("utf-8", "replace")
+            raise Trouble("flaky", f"an answer that cannot be read ({said!r})") from None
+        if not choices:
+            raise Trouble("flaky", "an answer without choices")
+        used = found.get("usage") or {}
+        return Completion(
+            choices,
+            str(found.get("model") or self.section.model),
+            int(used.get("prompt_tokens") or 0),
+            int(used.get("completion_tokens") or 0),
+        )
+
+    async def _refused(self, request: Request, answer: Any) -> Completion:
+        status, said = answer.status_code, self._said(answer)
+        if status in (401, 403):
+            raise ModelError(self._wrong_key(status, said))
+        if status == 404:
+            raise ModelError(await self._unknown_model(said))
+        if status in _UNFIT:
+            self._unfit += 1
+            if not self._fit and self._unfit >= _UNFIT_AT_FIRST:
+                raise ModelError(
+                    f"{self.base_url} refuses every request ({status}): {said}. If it names a "
+                    "parameter, correct it in the recipe."
+                )
+            return Completion((), self.section.model, unfit=f"refused ({status}): {said}")
+        if status in _BUSY:
+            after = _seconds(answer.headers.get("retry-after"))
+            raise Trouble("busy", f"the server is busy ({status}): {said}", after)
+        if status >= 500:
+            raise Trouble("flaky", f"the server failed ({status}): {said}")
+        raise ModelError(f"{self.base_url} answered with status {status}: {said}")
+
+    def _said(self, answer: Any) -> str:
+        """What the server says is wrong, without the key that some repeat."""
+        text = answer.text
+        try:
+            found = json.loads(text)
+            error = found.get("error", found) if isinstance(found, dict) else found
+            text = str(error.get("message") or error) if isinstance(error, dict) else str(error)
+        except ValueError:
+            pass
+        if self._key:
+            text = text.replace(self._key, "***")
+        text = re.sub(r"\bsk-[A-Za-z0-9_*-]{6,}", "***", text)
+        return " ".join(text.split())[:_SHOWN] or "no reason given"
+
+    def _wrong_key(self, status: int, said: str) -> str:
+        name = self.section.api_key_env
+        if self._key is None:
+            return (
+                f"{self.base_url} wants a key ({status}), and {name} is not set. Set it: export "
+                f"{name}=..., or name another variable in llm.api_key_env."
+            )
+        return (
+            f"{self.base_url} does not take the key in {name} ({status}): {said}. Nothing more is "
+            "asked; correct the key and repeat the command."
+        )
+
+    async def _unknown_model(self, said: str) -> str:
+        known: list[str] = []
+        try:
+            listed = await self._http().get(self.base_url + "/models")
+            known = [str(m["id"]) for m in json.loads(listed.content)["data"]]
+        except Exception:  # what is wrong is told either way; the list is a courtesy
+            known = []
+        names = f" It has: {', '.join(known[:20])}." if known else ""
+        hint = nearest(self.section.model, known)
+        return (
+            f"{self.base_url} has no model '{self.section.model}', or no such address (404): "
+            f"{said}.{hint}{names}"
+        )
+
+
+def _choice(found: Mapping[str, Any]) -> Choice:
+    text = (found["message"].get("content") or "") if "message" in found else found["text"]
+    if not isinstance(text, str):
+        raise TypeError("content")
+    return Choice(text, str(found.get("finish_reason") or "stop"), _logprobs(found.get("logprobs")))
+
+
+def _logprobs(found: Any) -> tuple[tuple[str, float], ...] | None:
+    if not found:
+        return None
+    if found.get("content"):
+        return tuple((str(t["token"]), float(t["logprob"])) for t in found["content"])
+    if found.get("tokens"):
+        pairs = zip(found["tokens"], found["token_logprobs"], strict=False)
+        return tuple((str(t), float(p)) for t, p in pairs if p is not None)
+    return None
+
+
+def _seconds(header: str | None) -> float | None:
+    """`Retry-After` in seconds: a number, or a date (RFC 9110, 10.2.3)."""
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None
