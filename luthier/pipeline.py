@@ -18,6 +18,7 @@ from luthier.console import duration, say
 from luthier.errors import CheckFailed, LuthierError, ModelError, RunError
 from luthier.hardware import choose_precision, describe
 from luthier.launch import ALONE, Processes
+from luthier.locate import identity
 from luthier.recipe import Loaded
 from luthier.run import RUNS, SCRATCH, STAGES, Run, Stage, file_digest, fingerprint
 
@@ -235,7 +236,7 @@ def _drop_half_written_weights(folder: Path) -> None:
 def _fingerprint(run: Run, stage: Stage, runs: Path) -> str:
     recipe = run.recipe.model_dump(mode="json")
     train = recipe["train"]
-    model = [recipe["model"], _model_identity(run.recipe.model.name, runs)]
+    model = [recipe["model"], identity(run.recipe.model.name, runs)]
     if stage == "data":
         from luthier.data.build import input_files
 
@@ -263,18 +264,3 @@ def _fingerprint(run: Run, stage: Stage, runs: Path) -> str:
     # `ship` takes the figures of the evaluation along, where there are some.
     evaluated = run.digest("evaluate") if run.is_done("evaluate") else None
     return fingerprint(__version__, recipe["ship"], trained, evaluated)
-
-
-def _model_identity(name: str, runs: Path) -> Any:
-    """What tells whether a local model is still the same one.
-
-    Names of the hub and of packages speak for themselves.
-    """
-    if name.startswith("run:"):
-        from luthier.locate import earlier_run
-
-        return earlier_run(name, runs).digest("train")
-    path = Path(name).expanduser()
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    found = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
-    return found or None

@@ -22,7 +22,7 @@ HEAVY = ("torch", "transformers", "peft", "accelerate", "datasets", "bitsandbyte
 OPEN_WEIGHTS = ("model", "packaged", "adapters")
 HEAVY_MODULES = (
     *OPEN_WEIGHTS, "generate", "scoring", "predict", "chat", "products", "ragged", "fused",
-    "prefix_cache", "chunked_loss", "seq2seq",
+    "prefix_cache", "chunked_loss", "seq2seq", "sampling",
     "planning.trace",  # subclasses of torch's modes; imported where it is used
 )  # fmt: skip
 MOST_LINES = 550
