@@ -314,13 +314,16 @@ def _seconds(header: str | None) -> float | None:
     if header is None:
         return None
     try:
-        return max(0.0, float(header))
+        seconds = float(header)
     except ValueError:
-        pass
-    from datetime import UTC, datetime
-    from email.utils import parsedate_to_datetime
+        from datetime import UTC, datetime
+        from email.utils import parsedate_to_datetime
 
-    try:
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
+        try:
+            date = parsedate_to_datetime(header)
+        except ValueError:
+            return None
+        if date.tzinfo is None:  # `-0000`: in UTC, from somewhere
+            date = date.replace(tzinfo=UTC)
+        seconds = (date - datetime.now(UTC)).total_seconds()
+    return None if seconds != seconds else max(0.0, seconds)
