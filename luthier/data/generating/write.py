@@ -27,7 +27,7 @@ from luthier.data.generating.writing import Writing
 from luthier.data.intake import resolved
 from luthier.data.terms import generator_terms
 from luthier.errors import DataError
-from luthier.inference.budget import BudgetSpent
+from luthier.inference.budget import BudgetSpent, Purse
 from luthier.inference.call_log import CallLog
 from luthier.inference.config import BudgetSection, LlmSection
 from luthier.inference.session import Session, Tally, asking
@@ -48,7 +48,7 @@ def written_sources(
     Args:
         run: reads its recipe, writes `calls.jsonl` and `generated/`.
         runs: where other runs are found.
-        budget: instead of the recipe's.
+        budget: of all sources together, instead of the recipe's.
 
     Raises:
         ModelError: the model cannot be had, or its server is gone.
@@ -57,14 +57,14 @@ def written_sources(
     recipe = run.recipe
     if not any(source.generate for source in recipe.data.sources):
         return list(recipe.data.sources)
-    found = []
+    found, purse = [], Purse(budget) if budget else None
     with CallLog(run.path / CALLS) as log:
         for place, source in enumerate(recipe.data.sources, 1):
             if source.generate is None:
                 found.append(source)
                 continue
             folder = run.path / FOLDER / f"{place}-{source.generate.use}"
-            _write(source, recipe, run.data_root, folder, log, runs, budget)
+            _write(source, recipe, run.data_root, folder, log, runs, purse)
             found.append(_as_file(source, recipe, folder, run.data_root))
     return found
 
@@ -82,7 +82,7 @@ def _write(
     folder: Path,
     log: CallLog,
     runs: Path,
-    budget: BudgetSection | None,
+    purse: Purse | None,
 ) -> None:
     config = source.generate
     assert config is not None
@@ -92,7 +92,7 @@ def _write(
     options = resolved(module, config.options, root)
     write = GENERATORS.build(config.use, **options)
     started = time.monotonic()
-    session = Session(section, log, budget=budget or config.budget, runs=runs)
+    session = Session(section, log, budget=purse or config.budget, runs=runs)
     with _shown(config.use, int(config.options.get("rows") or 0), session) as show:
         writing = Writing(
             session=session, seed=recipe.seed, method=config.use, root=root,
