@@ -348,7 +348,7 @@ def generate(
     from luthier import pipeline
     from luthier.recipe import load
 
-    return pipeline.generate(load(recipe, overrides or []), budget=budget, runs=runs)
+    return pipeline.write_rows(load(recipe, overrides or []), budget=budget, runs=runs)
 
 
 @app.command()

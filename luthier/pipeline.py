@@ -98,7 +98,7 @@ def bring_run_up_to(
         return {last: _bring(run, last, runs, force=force)}
 
 
-def generate(loaded: Loaded, *, budget: str | None = None, runs: Path = RUNS) -> dict[str, Any]:
+def write_rows(loaded: Loaded, *, budget: str | None = None, runs: Path = RUNS) -> dict[str, Any]:
     """Let models write the rows that a recipe asks of them, up to a budget.
 
     Args:
