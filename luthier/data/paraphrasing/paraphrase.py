@@ -36,7 +36,8 @@ from luthier.run import RUNS
 STYLES = (
     "as a short, plain request", "as a question", "politely, in two sentences",
     "in a matter-of-fact tone, the data first and the request last",
-    "with the request first and the data last", "with a heading for each part", "as somebody would say it to a colleague", "formally",
+    "with the request first and the data last", "with a heading for each part",
+    "as somebody would say it to a colleague", "formally",
 )  # fmt: skip
 """Ways to word a template, asked for in turn, so that the rewordings differ."""
 TRIES = 3

@@ -59,7 +59,9 @@ def same_numbers(original: Template, text: str) -> str | None:
 
 def same_negation(original: Template, text: str) -> str | None:
     """What is negated stays negated."""
-    before, after = (bool(_NEGATION.search(t)) for t in (original.prompt_text, text))
+    # An answer in quotation marks, such as "no", negates nothing.
+    said = (_QUOTED.sub("", t) for t in (original.prompt_text, text))
+    before, after = (bool(_NEGATION.search(t)) for t in said)
     return None if before == after else "negation: one is negated, the other not"
 
 

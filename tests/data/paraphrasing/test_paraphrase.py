@@ -85,8 +85,10 @@ def test_the_command(
 
 
 def test_packaged_sets_and_single_templates_too(server: Scripted, tmp_path: Path) -> None:
-    one = paraphrase("sentiment/how_does_it_sound", server.section(), per_template=1, out=tmp_path / "a",
-                     check_meaning=False)  # fmt: skip
+    one = paraphrase(
+        "sentiment/how_does_it_sound", server.section(), per_template=1, out=tmp_path / "a",
+        check_meaning=False,
+    )  # fmt: skip
     assert one.templates == 1 and one.kept == 1
 
 
