@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.data.candidate import Candidate, Filter
+from luthier.data.candidate import Candidate, Filter, require_similarity
 from luthier.data.linting.lint_report import Severity
 from luthier.data.linting.passages import excerpt
 from luthier.data.near import NearIndex
@@ -44,10 +44,7 @@ def build(*, against: str | Sequence[str] = (), similarity: float = 0.8) -> Filt
         raise DataError(
             f"filter 'decontamination': against is {against!r}, expected a list of files."
         )
-    if isinstance(similarity, bool) or not isinstance(similarity, (int, float)):
-        raise DataError(f"filter 'decontamination': similarity is {similarity!r}, not a number.")
-    if not 0 < similarity <= 1:
-        raise DataError(f"filter 'decontamination': similarity is {similarity}, not in (0, 1].")
+    require_similarity("decontamination", similarity)
     return _Decontamination(files, similarity)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.data.candidate import Candidate, Filter
+from luthier.data.candidate import Candidate, Filter, require_similarity
 from luthier.data.linting.lint_report import Severity
 from luthier.data.places import Places
 from luthier.errors import DataError, ModelError
@@ -57,10 +57,7 @@ def build(
         ModelError: the model cannot be found, fetched or opened.
     """
     name = "filter 'semantic_duplicates'"
-    if isinstance(similarity, bool) or not isinstance(similarity, (int, float)):
-        raise DataError(f"{name}: similarity is {similarity!r}, not a number.")
-    if not 0 < similarity <= 1:
-        raise DataError(f"{name}: similarity is {similarity}, not in (0, 1].")
+    require_similarity("semantic_duplicates", similarity)
     if embed is not None and not callable(embed):
         raise DataError(
             f"{name}: embed is {embed!r}, which turns no text into vectors. In a recipe, name a "
