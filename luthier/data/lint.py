@@ -38,7 +38,7 @@ Record = tuple[Row | Reject, Candidate | Reject]
 """A row as it was read, and as it will be seen."""
 ON_REQUEST = (
     "decontamination", "judge", "language", "length", "novelty", "perplexity",
-    "semantic_duplicates",
+    "relevance", "semantic_duplicates",
 )  # fmt: skip
 """Filters that need to be told something, or compare all rows with all: only where a recipe names
 them."""

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from luthier.data.candidate import Candidate, Filter, require_similarity
 from luthier.data.linting.lint_report import Severity
 from luthier.data.places import Places
-from luthier.errors import DataError, ModelError
+from luthier.data.vectors import Embed, Vectors, WordPieces, opened, unit
+from luthier.errors import DataError
 
 SEVERITY: Severity = "warning"
 FIX = "Keep one of the rows; they teach the same thing twice."
-Vectors = NDArray[np.float32]
-Embed = Callable[[Sequence[str]], Vectors]
-_FEATURES = 512
-_WORD = re.compile(r"\w+")
 _NUMBERS = re.compile(r"\d+(?:[.,]\d+)*")
 _NEGATIONS = re.compile(
     r"\b(?:no|not|never|nobody|nothing|none|without|cannot)\b|n['’]t\b", re.IGNORECASE
@@ -68,42 +63,8 @@ def build(
     if revision is not None and model is None:
         raise DataError(f"{name}: revision is that of a model, and none is named.")
     if model is not None:
-        embed = _opened(name, model, revision)
-    return _SemanticDuplicates(similarity, embed or _Pieces())
-
-
-def _opened(name: str, model: str, revision: str | None) -> Embed:
-    for option, value in (("model", model), ("revision", revision or "main")):
-        if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{name}: {option} is {value!r}, expected a name.")
-    if model.startswith("run:"):
-        raise DataError(
-            f"{name}: model is '{model}', and filters do not look into runs. Give the folder of "
-            "that run's merged export, or a sentence-embedding model."
-        )
-    from luthier.embedder import open_embedder
-
-    try:
-        return open_embedder(model, revision=revision)
-    except ModelError as error:
-        raise ModelError(f"{name}: {error}") from error
-
-
-class _Pieces:
-    """Vectors of the pieces of words."""
-
-    @cached_property
-    def vectorizer(self) -> Any:
-        from sklearn.feature_extraction.text import HashingVectorizer
-
-        return HashingVectorizer(
-            n_features=_FEATURES, analyzer="char_wb", ngram_range=(3, 5), dtype=np.float32
-        )
-
-    def __call__(self, texts: Sequence[str]) -> Vectors:
-        words = [" ".join(_WORD.findall(text)) for text in texts]
-        vectors: Vectors = self.vectorizer.transform(words).toarray()
-        return vectors
+        embed = opened(name, model, revision)
+    return _SemanticDuplicates(similarity, embed or WordPieces())
 
 
 class _SemanticDuplicates:
@@ -115,7 +76,7 @@ class _SemanticDuplicates:
     def prepare(self, rows: Sequence[Candidate]) -> None:
         """Rows that are going to be judged one after another: together they are faster read."""
         vectors = np.asarray(self.embed([row.question for row in rows]), dtype=np.float32)
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        vectors = unit(vectors)
         self.prepared = {id(r): (r, v) for r, v in zip(rows, vectors, strict=True)}
 
     def __call__(self, row: Candidate) -> str | None:
