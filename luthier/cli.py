@@ -19,6 +19,7 @@ import typer
 import typer.core
 
 from luthier import __version__
+from luthier.evidence.command import compare_data
 from luthier.exits import Result, SaidNo, guarded, print_json
 
 
@@ -434,6 +435,9 @@ def diff(first: RunArg, second: RunArg, runs: Runs = RUNS, as_json: Json = False
     from luthier.run import Run
 
     return look.diff(Run.open(first, runs), Run.open(second, runs))
+
+
+app.command("compare-data")(compare_data)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,30 +48,39 @@ def build(*, against: str | Sequence[str] = (), similarity: float = 0.8) -> Filt
         raise DataError(f"filter 'decontamination': similarity is {similarity!r}, not a number.")
     if not 0 < similarity <= 1:
         raise DataError(f"filter 'decontamination': similarity is {similarity}, not in (0, 1].")
-    return _Decontamination(files, similarity)
+    # It finds filters, and so this one, by name.
+    from luthier.data.linting.reading import rows_of
+
+    wanting = "nothing can be kept apart from it"
+    return apart_from((row for name in files for row in rows_of(name, wanting)), similarity)
+
+
+def apart_from(rows: Iterable[Candidate], similarity: float = 0.8) -> Filter:
+    """The same filter for test rows that are at hand.
+
+    Args:
+        rows: the test rows.
+        similarity: as in `build`.
+    """
+    return _Decontamination(rows, similarity)
 
 
 class _Decontamination:
-    def __init__(self, files: Sequence[str], similarity: float) -> None:
-        # It finds filters, and so this one, by name.
-        from luthier.data.linting.reading import rows_of
-
+    def __init__(self, rows: Iterable[Candidate], similarity: float) -> None:
         self.places = Places()
         self.questions: dict[str, int] = {}
         self.near = NearIndex(similarity)
         grams: list[NDArray[np.int64]] = []
         owners: list[NDArray[np.int64]] = []
-        for name in files:
-            for row in rows_of(name, "nothing can be kept apart from it"):
-                number = len(self.places)
-                self.places.append(row.example.origin)
-                words = _words(row.question)
-                if words:
-                    self.questions.setdefault(_key(words), number)
-                self.near.add(self.near.entry(row.question))
-                found = np.unique(np.concatenate([_grams(words), _grams(_words(row.answer))]))
-                grams.append(found)
-                owners.append(np.full(len(found), number))
+        for number, row in enumerate(rows):
+            self.places.append(row.example.origin)
+            words = _words(row.question)
+            if words:
+                self.questions.setdefault(_key(words), number)
+            self.near.add(self.near.entry(row.question))
+            found = np.unique(np.concatenate([_grams(words), _grams(_words(row.answer))]))
+            grams.append(found)
+            owners.append(np.full(len(found), number))
         empty = np.zeros(0, np.int64)
         self.grams, first, counts = np.unique(
             np.concatenate([empty, *grams]), return_index=True, return_counts=True
