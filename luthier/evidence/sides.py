@@ -226,10 +226,9 @@ def _recipe_of_file(side: Asked, settings: Settings, folder: Path, name: str) ->
     source = {key: value for key, value in like.items() if key in _OF_A_FILE}
     source["path"] = side.given if packaged else str(Path(side.given).resolve())
     tree = settings.recipe.model_dump(mode="json", exclude_unset=True)
-    tree["data"] = {
-        **with_files_found(tree["data"], settings.root), "sources": [source], "mix": None,
-    }  # fmt: skip
-    tree["data"]["sources"] = with_files_found({"sources": [source]}, settings.root)["sources"]
+    tree["data"] = with_files_found(
+        {**tree["data"], "sources": [source], "mix": None}, settings.root
+    )
     tree["data"]["split"] = {**tree["data"].get("split", {}), "test": 0, "calibration": 0}
     tree["name"] = f"{name}-{side.key}"
     return write_recipe(folder / f"{side.key}.yaml", tree, f"{side.given}, read as {settings.name}")
