@@ -3,9 +3,9 @@
     python benchmarks/compare_data.py                  two comparisons, two seeds; half an hour
     python benchmarks/compare_data.py --work FOLDER    can be stopped and repeated; goes on there
 
-Rows are those of the authored promises that recipes/promises.yaml trains on. In the first comparison
-a fifth of the labels of B is flipped; in the second B is a quarter of the rows of A. Both are judged
-on the test split of the recipe. Results go to benchmarks/results/compare_data.md.
+Rows are those of the authored promises that recipes/promises.yaml trains on. In the first
+comparison a fifth of the labels of B is flipped; in the second B is a quarter of the rows of A.
+Both are judged on the test split of the recipe. Results go to benchmarks/results/compare_data.md.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def main() -> None:
         f"training split, {_circumstances()}. Differences with 95 % intervals over seeds and rows.",
     ]
     text = "\n\n".join([*heading, *parts]) + "\n"
+    text = text.replace(str(RECIPE), "recipes/promises.yaml")
     page = options.out / "compare_data.md"
     page.write_text(text, encoding="utf-8")
     print(text)
@@ -106,8 +107,7 @@ def _compare(arguments: Sequence[str], overrides: Sequence[str], work: Path) -> 
 def _part(
     title: str, found: dict[str, Any], overrides: Sequence[str], arguments: Sequence[str]
 ) -> str:
-    shown = ["recipes/promises.yaml" if word == str(RECIPE) else word for word in arguments]
-    command = " ".join(["luthier compare-data", *shown, *(f"'{word}'" for word in overrides)])
+    command = " ".join(["luthier compare-data", *arguments, *(f"'{word}'" for word in overrides)])
     metrics = list(found["arms"][0]["metrics"])
     arms = [
         [arm["name"], f"{arm['rows'][0]:,}", str(arm["steps"][0]),

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from luthier import pipeline
 from luthier.artifacts import load_examples, save_examples
+from luthier.atomic import explained
 from luthier.console import say
 from luthier.errors import DataError, LuthierError, RunError
 from luthier.evaluation.evaluate import metrics_of
@@ -70,6 +71,7 @@ def compare_data(wanted: Wanted, *, runs: Path = RUNS) -> tuple[DataComparison, 
     a = sides.read("a", wanted.a, runs, wanted.overrides)
     b = sides.read("b", wanted.b, runs, wanted.overrides)
     settings, overridden = sides.common_settings(a, b, wanted.recipe, wanted.overrides)
+    sides.require_own_runs(settings, a, b, runs)
     for line in overridden:
         say(line, style="yellow")
     metrics = [m for m in metrics_of(settings.recipe)[0] if m.better is not None]
@@ -157,7 +159,8 @@ def _folder(wanted: Wanted, runs: Path) -> Run:
                 f"{folder.path} holds another comparison ({listed}). Choose another name with "
                 "--name, or delete it."
             )
-    folder.path.mkdir(parents=True, exist_ok=True)
+    with explained(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
     return folder
 
 

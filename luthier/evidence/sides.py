@@ -141,6 +141,24 @@ def common_settings(
     return settings, [f"{said}: that of {settings.name} is taken" for said in overridden]
 
 
+def require_own_runs(settings: Settings, one: Asked, other: Asked, runs: Path) -> None:
+    """Raise a LuthierError where two recipes have one name: they would share a run's folder."""
+    given = [(side.given, side.loaded) for side in (one, other)] + [
+        (settings.name, settings.loaded)
+    ]
+    seen: dict[Path, tuple[str, Path]] = {}
+    for name, loaded in given:
+        if loaded is None:
+            continue
+        run, path = Run.of(loaded, runs).path, loaded.path.resolve()
+        first, where = seen.setdefault(run, (name, path))
+        if where != path:
+            raise LuthierError(
+                f"{first} and {name} both have the name '{loaded.recipe.name}', so each would be "
+                f"built over the other in {run}. Give one of them another name."
+            )
+
+
 def _require_same_task(side: Asked, theirs: Recipe, settings: Settings) -> None:
     """Raise a LuthierError where no setting could make two tasks one."""
     if theirs.task.kind != settings.recipe.task.kind:

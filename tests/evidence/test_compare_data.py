@@ -137,7 +137,7 @@ def test_no_model_was_trained_on_held_out_rows(compared: tuple[Desk, Said]) -> N
         for path, count in zip(arm["runs"], arm["rows"], strict=True):
             run = Run(Path(path))
             assert [r.id for r in load_examples(run, "test")] == [r.id for r in held_out]
-            seen = [row for split in ("train", "validation") for row in load_examples(run, split)]  # type: ignore[arg-type]
+            seen = [row for split in ("train", "validation") for row in load_examples(run, split)]
             assert not sentences & {row.fields["input"] for row in seen}
             assert count == side["rows"] == len(load_examples(run, "train"))
 
@@ -316,6 +316,7 @@ OTHER_LABELS = LATER.replace("True", "yes").replace("False", "no")
         ("good.csv", ["--recipe", "common.yaml", "--name", "a/b"], "--name a/b: expected at most"),
         ("text.csv", ["--recipe", "common.yaml"], "no column 'sentence'"),
         ("empty.csv", ["--recipe", "common.yaml"], "the file is empty"),
+        ("twin.yaml", [], "both have the name 'common'"),
         ("good.csv", ["--recipe", "nowhere.yaml"], "no such recipe file"),
         ("good.csv", ["--recipe", "common.yaml", "train.bf17=true"], "train.bf17"),
     ],
@@ -333,6 +334,7 @@ def test_bad_input_ends_with_a_sentence(
     desk.recipe("yes", "yes.csv", YES_NO)
     desk.recipe("answers", "good.csv", GENERATION, ("metrics: [accuracy, auroc], ", ""))
     desk.recipe("untested", "good.csv", ("data:\n", "data:\n  split: {test: 0}\n"))
+    desk.file("twin.yaml", (desk.folder / "common.yaml").read_text() + "\n")
     a = "good.csv" if "--recipe" in options else "common.yaml"
     ended = desk.compare(a, b, *options)
     assert ended.code == 2, ended.err
