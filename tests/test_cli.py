@@ -28,7 +28,7 @@ ENVIRONMENT = {
 }  # fmt: skip
 COMMANDS = (
     "build", "plan", "train", "evaluate", "ship", "run", "predict", "lint", "convert", "new",
-    "ls", "show", "diff", "eject", "doctor", "schema",
+    "ls", "show", "diff", "compare-data", "eject", "doctor", "schema",
 )  # fmt: skip
 
 

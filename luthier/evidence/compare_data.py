@@ -22,6 +22,7 @@ from luthier import pipeline
 from luthier.artifacts import load_examples, save_examples
 from luthier.atomic import explained
 from luthier.console import say
+from luthier.data.files.sources import require_readable
 from luthier.errors import DataError, LuthierError, RunError
 from luthier.evaluation.evaluate import metrics_of
 from luthier.evidence import sides
@@ -79,9 +80,10 @@ def compare_data(wanted: Wanted, *, runs: Path = RUNS) -> tuple[DataComparison, 
         raise LuthierError(
             "evaluate.metrics: none of them says which of two models is better; name one that does."
         )
+    if wanted.on is not None:
+        require_readable(wanted.on, str(wanted.on))
     folder = _folder(wanted, runs)
     with folder.lock():
-        folder.write_json("asked.json", _asked(wanted))
         one, other = (
             sides.built(side, settings, folder.path, folder.name, runs) for side in (a, b)
         )
@@ -97,6 +99,8 @@ def compare_data(wanted: Wanted, *, runs: Path = RUNS) -> tuple[DataComparison, 
         notes += [*more, *_other_words(one, other, settings), *_on_chance(arms, seeds)]
         for note in notes:
             say(note, style="yellow")
+        # Not before: what was refused can be asked for in another way under the same name.
+        folder.write_json("asked.json", _asked(wanted))
         trainings = trainings_of(arms, seeds, settings, folder)
         estimated = announce(trainings, len(held_out), runs)
         outcomes = train_and_judge(trainings, held_out, folder, runs)

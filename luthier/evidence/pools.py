@@ -50,11 +50,7 @@ class Arm(NamedTuple):
     """Training rows of each draw."""
 
     def draw(self, seed: int) -> list[Example]:
-        """The training rows of a seed, in the order of the dataset.
-
-        Raises:
-            DataError: a label has no row among them.
-        """
+        """The training rows of a seed, in the order of the dataset."""
         return drawn(self.pool.train, self.size, [seed, "control"] if self.is_control else [seed])
 
     @property

@@ -317,6 +317,7 @@ OTHER_LABELS = LATER.replace("True", "yes").replace("False", "no")
         ("text.csv", ["--recipe", "common.yaml"], "no column 'sentence'"),
         ("empty.csv", ["--recipe", "common.yaml"], "the file is empty"),
         ("twin.yaml", [], "both have the name 'common'"),
+        ("good.csv", ["--recipe", "spread.yaml"], "none of them says which of two models"),
         ("good.csv", ["--recipe", "nowhere.yaml"], "no such recipe file"),
         ("good.csv", ["--recipe", "common.yaml", "train.bf17=true"], "train.bf17"),
     ],
@@ -333,6 +334,7 @@ def test_bad_input_ends_with_a_sentence(
     desk.recipe("common", "good.csv")
     desk.recipe("yes", "yes.csv", YES_NO)
     desk.recipe("answers", "good.csv", GENERATION, ("metrics: [accuracy, auroc], ", ""))
+    desk.recipe("spread", "good.csv", GENERATION, ("[accuracy, auroc]", "[distinct_1]"))
     desk.recipe("untested", "good.csv", ("data:\n", "data:\n  split: {test: 0}\n"))
     desk.file("twin.yaml", (desk.folder / "common.yaml").read_text() + "\n")
     a = "good.csv" if "--recipe" in options else "common.yaml"
@@ -340,6 +342,14 @@ def test_bad_input_ends_with_a_sentence(
     assert ended.code == 2, ended.err
     assert said in " ".join(ended.json["error"].split())
     assert not list(desk.runs.glob("*/train/summary.json")), "nothing was trained"
+
+
+def test_what_was_refused_can_be_asked_for_again(desk: Desk) -> None:
+    good, later = desk.file("good.csv", rows(20)), desk.file("later.csv", LATER)
+    common = desk.recipe("common", "good.csv", ("max_steps: 20", "max_steps: 1"))
+    args = [good, later, "--recipe", common, "--seeds", "1", "--no-control"]
+    assert desk.compare(*args, "--on", good).code == 2
+    assert desk.compare(*args).code == 0
 
 
 def test_two_files_need_a_recipe(desk: Desk) -> None:
