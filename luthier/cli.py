@@ -332,6 +332,28 @@ def lint(
 
 @app.command()
 @guarded
+def generate(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Stop at: '500 calls', '200k tokens', '2.50 USD'.")
+    ] = None,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> Result:
+    """Let models write the rows that a recipe asks of them.
+
+    `build` does this too. Every answer is kept: repeat the command to go on, and nothing is asked
+    or paid twice.
+    """
+    from luthier import pipeline
+    from luthier.recipe import load
+
+    return pipeline.write_rows(load(recipe, overrides or []), budget=budget, runs=runs)
+
+
+@app.command()
+@guarded
 def convert(
     source: Annotated[Path, typer.Argument(help="A file of instruction data.")],
     to: Annotated[
@@ -454,18 +476,11 @@ def eject(
     """Write the recipe as a plain script for TRL."""
     from luthier import eject as writer
     from luthier import pipeline
-    from luthier.console import say
     from luthier.recipe import load
 
     found, _ = pipeline.bring_up_to(load(recipe, overrides or []), "plan", runs=runs)
     written = writer.eject(found, out or Path(f"{found.name}_trl.py"), runs=runs)
-    for title, said in (
-        ("without a counterpart in TRL", written.missing),
-        ("done in another way there", written.different),
-    ):
-        if said:
-            say(f"{title}:\n" + "\n".join(f"  {sentence}" for sentence in said), style="yellow")
-    say(f"script: {written.script}\nrows:   {', '.join(map(str, written.data))}")
+    writer.show(written)
     return {
         "script": str(written.script), "data": [str(path) for path in written.data],
         "missing": written.missing, "different": written.different,

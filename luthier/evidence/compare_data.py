@@ -26,7 +26,7 @@ from luthier.data.files.sources import require_readable
 from luthier.errors import DataError, LuthierError, RunError
 from luthier.evaluation.evaluate import metrics_of
 from luthier.evidence import sides
-from luthier.evidence.comparison import DataComparison, HeldOut, SideData
+from luthier.evidence.comparison import DataComparison, JudgedRows, SideData
 from luthier.evidence.pools import Arm, Pool, arms_of, pool_of
 from luthier.evidence.results import arm_results, pair_results
 from luthier.evidence.sides import Settings, Side
@@ -115,7 +115,7 @@ def compare_data(wanted: Wanted, *, runs: Path = RUNS) -> tuple[DataComparison, 
             seeds=seeds,
             main_metric=metrics[0].name,
             lower_is_better=[metric.name for metric in metrics if metric.better == "lower"],
-            held_out=HeldOut(
+            held_out=JudgedRows(
                 what=where,
                 rows=len(held_out),
                 labels=dict(Counter(row.label for row in held_out if row.label is not None)),

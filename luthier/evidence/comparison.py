@@ -30,7 +30,7 @@ class SideData(BaseModel):
     """Validation rows of each of its runs."""
 
 
-class HeldOut(BaseModel):
+class JudgedRows(BaseModel):
     """The rows that all models are judged on."""
 
     what: str
@@ -83,7 +83,7 @@ class DataComparison(Artifact):
     seeds: list[int]
     main_metric: str
     lower_is_better: list[str]
-    held_out: HeldOut
+    held_out: JudgedRows
     sides: dict[Literal["a", "b"], SideData]
     size: int | None
     """Training rows that were asked for; null: each side has its own."""

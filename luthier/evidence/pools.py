@@ -12,7 +12,7 @@ from luthier.chat import Rendered
 from luthier.console import say
 from luthier.data.candidate import Candidate
 from luthier.data.config import SplitConfig
-from luthier.data.filters.decontamination import apart_from
+from luthier.data.held_out import HeldOut
 from luthier.data.rejects import RejectLog
 from luthier.data.rows import Reject
 from luthier.data.shape import as_built
@@ -93,16 +93,16 @@ def pool_of(side: Side, held_out: Sequence[Example], recipe: Recipe, removed_fil
         DataError: nothing is left.
     """
     test = [_candidate(row, recipe) for row in held_out]
-    leaks = apart_from(test)
+    tests = HeldOut(rows=test)
     rows = {split: load_examples(side.run, split) for split in _TRAINED}
     built = len(rows["train"])
     with RejectLog(removed_file) as log:
         for split, members in rows.items():
             kept = []
             for row in members:
-                reason = leaks(_candidate(row, recipe))
-                if reason:
-                    log.add(Reject(row.origin, reason, dict(row.fields)))
+                candidate = _candidate(row, recipe)
+                if like := tests.like(candidate.question, candidate.answer):
+                    log.add(Reject(row.origin, f"test data: {like}", dict(row.fields)))
                 else:
                     kept.append(row)
             rows[split] = kept

@@ -14,7 +14,7 @@ from luthier.artifacts import Estimate
 from luthier.evidence.comparison import (
     ArmResult,
     DataComparison,
-    HeldOut,
+    JudgedRows,
     Pair,
     SideData,
     digits_of,
@@ -68,7 +68,9 @@ def comparison(**changes: Any) -> DataComparison:
         "task": "classification", "recipe": "common.yaml", "seeds": [42, 43, 44],
         "overridden": ["b.yaml: train.lora.r is 8, and 4 in common.yaml"],
         "main_metric": "auroc", "lower_is_better": ["perplexity"],
-        "held_out": HeldOut(what="those of test.csv", rows=412, labels={"True": 200, "False": 212}),
+        "held_out": JudgedRows(
+            what="those of test.csv", rows=412, labels={"True": 200, "False": 212}
+        ),
         "sides": {"a": side, "b": side.model_copy(update={"name": "few.csv", "removed": {}})},
         "size": None, "arms": arms, "pairs": pairs, "notes": ["Bear this in mind."],
         "estimated_seconds": 540.0, "asked": {},
