@@ -74,6 +74,7 @@ def write_page(found: DataComparison, folder: Path) -> Path:
         found=found,
         title=f"{_short(found.sides['a'].name)} against {_short(found.sides['b'].name)}",
         headline=_headline(found),
+        recipe=_short(found.recipe),
         tone="unclear" if found.pairs[0].verdict == "none" else "better",
         figures=_figures(found, digits),
         main=metric_name(main),
