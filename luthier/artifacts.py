@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
@@ -399,7 +399,12 @@ def _as_row(e: Example) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _as_example(r: dict[str, Any]) -> Example:
+def as_example(r: Mapping[str, Any]) -> Example:
+    """A row of a Parquet file as the row it was.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no row that `ExampleWriter` wrote.
+    """
     return Example(
         id=r["id"],
         origin=Origin(r["source"], r["row"], r.get("counted", "line")),
@@ -429,7 +434,7 @@ def load_examples(run: Run, split: Split) -> list[Example]:
     path = run.path / "data" / f"{split}.parquet"
     try:
         rows = pq.read_table(path, page_checksum_verification=True).to_pylist()
-        return [_as_example(r) for r in rows]
+        return [as_example(r) for r in rows]
     except FileNotFoundError:
         return []
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:

@@ -19,6 +19,7 @@ import typer
 import typer.core
 
 from luthier import __version__
+from luthier.evidence.command import compare_data
 from luthier.exits import Result, SaidNo, guarded, print_json
 
 
@@ -511,6 +512,9 @@ def diff(first: RunArg, second: RunArg, runs: Runs = RUNS, as_json: Json = False
     return look.diff(Run.open(first, runs), Run.open(second, runs))
 
 
+app.command("compare-data")(compare_data)
+
+
 @app.command()
 @guarded
 def eject(
@@ -525,18 +529,11 @@ def eject(
     """Write the recipe as a plain script for TRL."""
     from luthier import eject as writer
     from luthier import pipeline
-    from luthier.console import say
     from luthier.recipe import load
 
     found, _ = pipeline.bring_up_to(load(recipe, overrides or []), "plan", runs=runs)
     written = writer.eject(found, out or Path(f"{found.name}_trl.py"), runs=runs)
-    for title, said in (
-        ("without a counterpart in TRL", written.missing),
-        ("done in another way there", written.different),
-    ):
-        if said:
-            say(f"{title}:\n" + "\n".join(f"  {sentence}" for sentence in said), style="yellow")
-    say(f"script: {written.script}\nrows:   {', '.join(map(str, written.data))}")
+    writer.show(written)
     return {
         "script": str(written.script), "data": [str(path) for path in written.data],
         "missing": written.missing, "different": written.different,

@@ -39,6 +39,7 @@ def bring_up_to(
     force: bool = False,
     processes: Processes = ALONE,
     after: Callable[[Run, Stage], None] = lambda run, stage: None,
+    quiet: bool = False,
 ) -> tuple[Run, dict[Stage, str]]:
     """Run the stages up to `last`, skipping those that are done and unchanged.
 
@@ -49,6 +50,7 @@ def bring_up_to(
         force: repeat `last` even if nothing changed.
         processes: those that train together; this one does all else.
         after: told of every stage that is done, also where a later one fails.
+        quiet: of many runs: what data and plan found is not shown; errors still stop.
 
     Returns:
         The run, and what happened to each stage: `done` or `unchanged`.
@@ -75,7 +77,7 @@ def bring_up_to(
                 say(f"planning {rows}: {error}", style="yellow")
                 continue
             if stage != last:
-                _tell(run, stage, happened[stage], last)
+                _tell(run, stage, happened[stage], last, quiet=quiet)
             after(run, stage)
     return run, happened
 
@@ -87,7 +89,7 @@ def bring_run_up_to(
     needed: tuple[Stage, ...] = ("data", "plan", "train")
     for stage in needed:
         run.require(stage)
-    if not _is_trained(run, runs):
+    if not is_trained(run, runs):
         say(
             "note: the recipe, the model or luthier has changed since this run was trained, or a "
             "file of it has; the weights are taken as they are, with the recipe they were made "
@@ -201,13 +203,13 @@ def _dropped_if_a_mistake(run: Run) -> Iterator[None]:
         raise
 
 
-def _tell(run: Run, stage: Stage, happened: str, last: Stage) -> None:
+def _tell(run: Run, stage: Stage, happened: str, last: Stage, *, quiet: bool) -> None:
     """Say what a stage on the way found; stop where the plan says no to what is to be done."""
-    if stage == "data" and happened == "done":
+    if stage == "data" and happened == "done" and not quiet:
         look.show_data(run)
     if stage == "plan":
         plan = Plan.load(run)
-        if happened == "done":
+        if happened == "done" and not quiet:
             look.show_findings(plan)
         errors = [
             finding
@@ -239,7 +241,7 @@ def _stands(run: Run, stage: Stage, mark: str, runs: Path, processes: Processes)
     fresh = run.is_fresh(stage, mark)
     if stage != "plan":
         return fresh
-    trained = _is_trained(run, runs)
+    trained = is_trained(run, runs)
     if fresh == trained:  # both: torch need not be imported; neither: there is nothing to keep
         return fresh
     plan, hardware = Plan.load(run), describe(run.path)
@@ -250,7 +252,7 @@ def _stands(run: Run, stage: Stage, mark: str, runs: Path, processes: Processes)
     return made_here if fresh else not made_here
 
 
-def _is_trained(run: Run, runs: Path) -> bool:
+def is_trained(run: Run, runs: Path) -> bool:
     """Whether the run is trained as its recipe and its plan say."""
     if not (run.is_done("data") and run.is_done("plan")):
         return False

@@ -81,7 +81,7 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
     stats.formats, stats.mixture = intake.formats, parts
     BuiltTemplates(templates=shape.templates).save(run)
     stats.save(run)
-    if len(parts) > 1:
+    if sum(part.available > 0 for part in parts) > 1:
         _show_mixture(parts)
     return stats
 

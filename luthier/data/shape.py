@@ -23,6 +23,8 @@ from luthier.recipe import Recipe
 Render = Callable[[Example], Rendered]
 PLAIN = "plain"
 """The template of columns where the recipe names none."""
+_PASSAGE = 20
+"""Characters from which a field that stands in the prompt is part of the question, not a name."""
 
 
 @dataclass
@@ -66,6 +68,8 @@ class Shape:
             return self._text(row, render)
         if self.kind == "text":
             return Reject(row.origin, "no plain text: task.kind is text", row.fields)
+        if row.built is not None:
+            return as_built(row.built, self.labels, render)
         # A conversation has words of its own; only its own source can ask for others.
         if row.messages and source.template is None:
             return self._conversation(row, render)
@@ -160,6 +164,32 @@ class Shape:
         self._lacking.clear()
         self._filled.clear()
         self._fields.clear()
+
+
+def as_built(example: Example, labels: Sequence[str], render: Render) -> Candidate:
+    """A row that was built before, for filters to look at; its words stay what they are.
+
+    What it asks, apart from its template's words, is its input and whatever else of its fields
+    stands in its prompt. A conversation asks with its users' turns.
+
+    Args:
+        example: the row.
+        labels: the task's label set.
+        render: the renderer of its model.
+    """
+    if not example.messages:
+        return Candidate(example, example.text or "", "", labels, render)
+    shown = "\n".join(message.content for message in example.prompt)
+    asked = [m.content for m in example.prompt if m.role == "user"]
+    if example.template is not None:
+        named = [
+            value
+            for name, value in example.fields.items()
+            if isinstance(value, str) and value.strip() and value in shown
+            and (name == "input" or (name != "output" and len(value) >= _PASSAGE))
+        ]  # fmt: skip
+        asked = named or asked
+    return Candidate(example, "\n".join(asked), example.completion, labels, render)
 
 
 def _question_fields(templates: Sequence[Template]) -> list[str]:
