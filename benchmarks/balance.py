@@ -37,7 +37,8 @@ def written(share: float, requests: int, threads: int | None) -> Counter[str]:
     """Labels of the first so many inputs, all of them counted, at a share of output-first."""
     seeds = source_file(SourceConfig(path="luthier:promise_seeds.csv"), Path())
     method = build(
-        description=DESCRIPTION, seeds=str(seeds), input="sentence", output="label", rows=requests, output_first=share, votes=0,
+        description=DESCRIPTION, seeds=str(seeds), input="sentence", output="label",
+        rows=requests, output_first=share, votes=0,
         novelty=0, min_words=4, max_tokens=60, patience=10**6, min_yield=0,
     )  # fmt: skip
 
@@ -86,12 +87,12 @@ def main() -> None:
     ]
     page = "\n".join([
         "# Labels of what a model writes", "",
-        f"The packaged SmolLM2-135M-Instruct (4 bits, llama.cpp), {args.requests} usable inputs of",
-        "the promises task each way: labels as output-first asked for them, and as the model itself",
-        "gave them in input-first. `python benchmarks/balance.py`.", "",
+        f"The packaged SmolLM2-135M-Instruct (4 bits, llama.cpp), {args.requests} usable inputs",
+        "of the promises task each way: labels as output-first asked for them, and as the model",
+        "gave them itself in input-first. `python benchmarks/balance.py`.", "",
         "| order | True | False | entropy, bits |", "|---|---:|---:|---:|", *rows, "",
         "Targets are met to the row in both orders (tests/data/generating/test_task.py); what",
-        "input-first writes beyond them is left out as `label full`, and paid for all the same.", "",
+        "input-first writes beyond them is left out as `label full`, and paid all the same.", "",
     ])  # fmt: skip
     (RESULTS / "balance.md").write_text(page, encoding="utf-8")
     counts = {name: dict(c) for name, c in found.items()}
