@@ -123,15 +123,18 @@ class Intake:
         return True
 
     def _judged(self, candidate: Candidate, filters: Sequence[Filter]) -> Candidate | Reject:
-        origin = candidate.example.origin
+        origin, decision = candidate.example.origin, candidate.decision
         try:
-            reason = next(filter(None, (judge(candidate) for judge in filters)), None)
+            reasons = filter(None, (judge(candidate) for judge in filters))
+            reason = next((r for r in reasons if not (decision and decision.waives(r))), None)
             reason = reason or self._unusable(candidate)
         except DataError as error:
             said = str(error).removeprefix(f"{origin}: ")
             reason = f"cannot be rendered: {said}"
         if reason:
-            return Reject(origin, reason, dict(candidate.example.fields))
+            if decision and decision.in_spite_of and self.shape.reviewed:
+                self.shape.reviewed.left_out_again += 1
+            return Reject(origin, reason, dict(candidate.example.fields), candidate.example)
         return candidate
 
     def forget(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.errors import DataError, nearest
-from luthier.example import Message, Origin, Terms
+from luthier.example import Example, Message, Origin, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Reject:
     reason: str
     """`what: details`; rejects are counted by what stands before the first colon."""
     fields: dict[str, Any]
+    example: Example | None = None
+    """The row as it would have been, where it could be shaped: its id names it in a review."""
 
     @property
     def what(self) -> str:
