@@ -419,7 +419,8 @@ def _as_row(e: Example) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _as_example(r: dict[str, Any]) -> Example:
+def row_as_example(r: dict[str, Any]) -> Example:
+    """A row of a Parquet file that `ExampleWriter` wrote."""
     return Example(
         id=r["id"],
         origin=Origin(r["source"], r["row"], r.get("counted", "line")),
@@ -449,7 +450,7 @@ def load_examples(run: Run, split: Split) -> list[Example]:
     path = run.path / "data" / f"{split}.parquet"
     try:
         rows = pq.read_table(path, page_checksum_verification=True).to_pylist()
-        return [_as_example(r) for r in rows]
+        return [row_as_example(r) for r in rows]
     except FileNotFoundError:
         return []
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:

@@ -190,7 +190,10 @@ def evaluate(
 
     opened = Run.open(run, runs)
     if on is not None:
-        return _evaluate_on(opened, on, input_column, output_column, slice_by, runs)
+        return pipeline.evaluate_on(
+            opened, on, input_column=input_column, output_column=output_column, slice_by=slice_by,
+            runs=runs,
+        )  # fmt: skip
     if input_column or output_column or slice_by:
         raise LuthierError(
             "--input, --output and --slice-by go with --on FILE; for the run's own test rows "
@@ -201,32 +204,6 @@ def evaluate(
     shown = look.show_run_evaluation(opened)
     say(f"report: {report}")
     return {"run": str(opened.path), "stages": happened, "evaluation": shown, "report": str(report)}
-
-
-def _evaluate_on(
-    run: Any, on: Path, input_column: str | None, output_column: str | None,
-    slice_by: str | None, runs: Path,
-) -> Result:  # fmt: skip
-    from luthier import look
-    from luthier.console import say
-    from luthier.data.build import read_rows_like
-    from luthier.evaluation.evaluate import evaluate_on
-
-    run.require("train")
-    examples, rejected = read_rows_like(
-        run, on, input_column=input_column, output_column=output_column, runs=runs
-    )
-    for reason, count in rejected.items():
-        say(f"rejected {count}: {reason}", style="yellow")
-    named = {"input": input_column, "output": output_column}
-    found = evaluate_on(
-        run, examples, slice_by=slice_by,
-        columns={field: column for field, column in named.items() if column}, runs=runs,
-    )  # fmt: skip
-    return {
-        "run": str(run.path), "on": str(on), "rejected": rejected,
-        "evaluation": look.show_evaluation(found),
-    }  # fmt: skip
 
 
 @app.command()
@@ -355,6 +332,40 @@ def convert(
     )
     converting.print_conversion(done)
     return done.model_dump(mode="json")
+
+
+@app.command()
+@guarded
+def review(
+    dataset: Annotated[str, typer.Argument(help="A run, a built recipe, or a data file.")],
+    decisions: Annotated[
+        Path | None, typer.Option(help="File of decisions; beside the data if left out.")
+    ] = None,
+    rejects: Annotated[bool, typer.Option("--rejects", help="Also rows left out.")] = False,
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="Importer of the file; recognised if left out.")
+    ] = None,
+    reviewer: Annotated[str | None, typer.Option(help="Who decides; the user if left out.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address only.")
+    ] = False,
+    no_lint: Annotated[bool, typer.Option("--no-lint", help="Look for no defects.")] = False,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Count decisions; serve nothing.")
+    ] = False,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> Result:
+    """Go through rows by hand: keep, edit, drop."""
+    from luthier.reviewing import review as reviewing
+
+    if summary:
+        return reviewing.summary(dataset, decisions=decisions, format=format_name, runs=runs)
+    return reviewing.review(
+        dataset, decisions=decisions, rejects=rejects, format=format_name, reviewer=reviewer,
+        port=port, browser=not no_browser, lint=not no_lint, runs=runs,
+    )  # fmt: skip
 
 
 @app.command()

@@ -5,8 +5,8 @@
 
 A row is named by its id, a hash of what it says in its source, so a decision holds wherever the row
 stands and whatever is decided about others. Rows that say the same share a decision. `undo` takes
-the last decision about a row back. Nothing is ever rewritten: a killed process can tear the last line
-at most, and that was never acknowledged.
+the last decision about a row back. Nothing is ever rewritten: a killed process can tear the last
+line at most, and that was never acknowledged.
 """
 
 from __future__ import annotations
@@ -264,8 +264,8 @@ def read_decisions(path: Path, name: str | None = None) -> Decisions:
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         listed = "\n".join(problems[:_SHOWN])
         raise DataError(
-            f"lines that are no decision:\n{listed}{more}\nCorrect them or take them out; a line is "
-            'such as {"id": "0123456789abcdef", "decision": "drop"}.'
+            f"lines that are no decision:\n{listed}{more}\nCorrect them or take them out; a line is such "
+            'as {"id": "0123456789abcdef", "decision": "drop"}.'
         )
     return decisions
 

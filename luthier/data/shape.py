@@ -68,9 +68,7 @@ class Shape:
         found = self._applied(row, source, render)
         if isinstance(found, Reject) or found.decision is None or found.decision.decision != "drop":
             return found
-        return Reject(
-            row.origin, found.decision.reason, dict(found.example.fields), found.example
-        )
+        return Reject(row.origin, found.decision.reason, dict(found.example.fields), found.example)
 
     def _applied(self, row: Row, source: SourceConfig, render: Render) -> Candidate | Reject:
         if row.text is not None:
