@@ -264,8 +264,8 @@ def read_decisions(path: Path, name: str | None = None) -> Decisions:
         more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         listed = "\n".join(problems[:_SHOWN])
         raise DataError(
-            f"lines that are no decision:\n{listed}{more}\nCorrect them or take them out; a line is such "
-            'as {"id": "0123456789abcdef", "decision": "drop"}.'
+            f"lines that are no decision:\n{listed}{more}\nCorrect them or leave them out; one is "
+            'like {"id": "0123456789abcdef", "decision": "drop"}.'
         )
     return decisions
 

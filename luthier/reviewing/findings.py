@@ -44,7 +44,7 @@ def found_meanwhile(
     Args:
         subject: the dataset.
         findings: filled in when all is found.
-        done: called then, in another thread.
+        done: called then, in another thread, before `findings.state` says so.
         runs: where runs are found.
     """
     asked = _asked(subject, runs)
@@ -109,9 +109,9 @@ def _collect(
             for where, found in rows.items()
             if (kept := [one for one in found if one[:2] in stands])
         }
+        done()
         findings.state = "done"
     process.stdout.close()
-    done()
 
 
 def main() -> None:

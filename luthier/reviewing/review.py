@@ -8,7 +8,7 @@ import signal
 import threading
 import webbrowser
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ def review(
     browser: bool = True,
     lint: bool = True,
     runs: Path = RUNS,
-    ready: Callable[[str], None] = lambda url: None,
 ) -> dict[str, Any]:
     """Serve a page to go through the rows of a dataset; ends at Ctrl-C.
 
@@ -48,7 +47,6 @@ def review(
         browser: open the page.
         lint: look for defects of the rows meanwhile.
         runs: where runs are found.
-        ready: is told the address once it answers.
 
     Returns:
         What `summary` returns.
@@ -74,12 +72,13 @@ def review(
         for note in dataset.notes:
             say(note, style="dim")
         say(f"{len(dataset.rows):,} rows; decisions go to {path}")
-        say(f"open {server.url}\nCtrl-C ends it; every decision is on the disk already.")
-        if browser:
-            # Some browsers do not return before they are closed.
-            threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
-        ready(server.url)
-        _serve(server)
+        with contextlib.suppress(KeyboardInterrupt), _ended_by_sigterm():
+            say(f"open {server.url}\nCtrl-C ends it; every decision is on the disk already.")
+            if browser:
+                # Some browsers do not return before they are closed.
+                opening = threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True)
+                opening.start()
+            server.serve_forever(poll_interval=0.2)
         found = _counted(subject, path, journal.decisions)
     _tell(subject, found)
     return found
@@ -113,17 +112,9 @@ def _user() -> str:
     return ""
 
 
-def _serve(server: ReviewServer) -> None:
-    """Answer until Ctrl-C or SIGTERM."""
-    with _ended_by_sigterm():
-        try:
-            server.serve_forever(poll_interval=0.2)
-        except KeyboardInterrupt:
-            say("")
-
-
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends a review as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -225,7 +225,8 @@ class Session:
             gaps = [min(b - a, _PAUSE) for a, b in itertools.pairwise(times)]
             pace = round(60 * len(gaps) / max(sum(gaps), 1e-3), 1)
         return {
-            "rows": len(self._rows) - states[len(STATES) - 1], "pace": pace, "lint": self.findings.state,
+            "rows": len(self._rows) - states[len(STATES) - 1],
+            "pace": pace, "lint": self.findings.state,
             **{name: states[n] for n, name in enumerate(STATES)},
         }  # fmt: skip
 

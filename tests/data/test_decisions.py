@@ -74,12 +74,16 @@ def test_every_bad_line_is_told_with_its_number(tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     good = json.dumps({"id": "a" * 16, "decision": "keep"})
     bad = [
-        "no json", '{"id": "short", "decision": "keep"}', '{"id": "%s", "decision": "kepe"}' % ("a" * 16),
-        '{"id": "%s", "decision": "edit"}' % ("a" * 16), "[]",
-        '{"id": "%s", "decision": "undo"}' % ("b" * 16),
-        '{"id": "%s", "decision": "edit", "edits": {"turns": {"x": "y"}}}' % ("a" * 16),
-    ]  # fmt: skip
-    path.write_text("\n".join([good, *bad, good]) + "\n")
+        "no json",
+        {"id": "short", "decision": "keep"},
+        {"id": "a" * 16, "decision": "kepe"},
+        {"id": "a" * 16, "decision": "edit"},
+        [],
+        {"id": "b" * 16, "decision": "undo"},
+        {"id": "a" * 16, "decision": "edit", "edits": {"turns": {"x": "y"}}},
+    ]
+    lines = [one if isinstance(one, str) else json.dumps(one) for one in bad]
+    path.write_text("\n".join([good, *lines, good]) + "\n")
     with pytest.raises(DataError) as caught:
         read_decisions(path)
     said = str(caught.value)

@@ -6,7 +6,7 @@ const DONE = { keep: "Kept", edit: "Edited", drop: "Dropped", skip: "Skipped" };
 const STATE = { undecided: "not decided", keep: "kept", edit: "edited", drop: "dropped", skip: "skipped", unreadable: "cannot be decided" };
 const FILTERS = ["text", "state", "label", "finding", "source", "split", "reason", "number", "least", "most", "order"];
 const AROUND = 3;
-let start, view = 0, total = 0, at = 0, row = null, editing = false, busy = false, lint = "off";
+let start, view = 0, total = 0, at = 0, row = null, editing = false, busy = false, steps = 0, lint = "off";
 const rows = new Map();
 
 // --- what the server is asked ---------------------------------------------------------------------
@@ -27,11 +27,20 @@ async function ask(path, query, body) {
   return found;
 }
 
-// One thing at a time: a key that is held down does not run ahead of the disk.
+// One thing at a time: nobody decides about a row that is not shown yet. Steps are kept.
 async function alone(job) {
   if (busy) return;
   busy = true;
-  try { await job(); } catch (error) { say(error.message, true); } finally { busy = false; }
+  try { await job(); } catch (error) { steps = 0; say(error.message, true); } finally { busy = false; }
+  if (steps) alone(walk);
+}
+function move(by) { steps += by; alone(walk); }
+async function walk() {
+  while (steps) {
+    const by = Math.sign(steps);
+    steps -= by;
+    await show(at + by);
+  }
 }
 
 function fetched(place) {
@@ -393,7 +402,7 @@ function say(text, bad = false) {
 const KEYS = {
   k: () => decide("keep"), d: () => decide("drop"), s: () => decide("skip"), " ": () => decide("skip"),
   e: () => { if (row && row.known && row.editable.length) draw(true); },
-  u: undo, ArrowLeft: () => alone(() => show(at - 1)), ArrowRight: () => alone(() => show(at + 1)),
+  u: undo, ArrowLeft: () => move(-1), ArrowRight: () => move(1),
   j: () => alone(async () => { const found = await ask("next", { view, at }); await show(found.at ?? total); }),
   n: () => $("note").focus(), f: () => openFilters(),
   "/": () => { openFilters(true); $("text").focus(); $("text").select(); },
@@ -404,16 +413,17 @@ document.addEventListener("keydown", (event) => {
   const field = event.target.closest?.("input, textarea, select");
   if (editing && event.key === "Escape") { event.preventDefault(); cancel(); return; }
   if (editing && event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); save(); return; }
-  if (event.key === "Escape") { if (field) field.blur(); else if (!$("filters").hidden) openFilters(false); return; }
+  if (event.key === "Escape") { event.preventDefault(); if (field) field.blur(); else if (!$("filters").hidden) openFilters(false); return; }
   if (field) {
-    if (event.key === "Enter" && field.id === "note") { event.preventDefault(); field.blur(); }
+    if (event.key === "Enter" && field.matches("input")) { event.preventDefault(); field.blur(); }
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (/^[1-9]$/.test(event.key) && start.labels.length) { event.preventDefault(); setLabel(start.labels[event.key - 1]); return; }
   if (editing || (event.key === " " && event.target.closest?.("button, summary"))) return;
   const job = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (job && start) { event.preventDefault(); job(); }
+  // A key that is held down moves, and does not decide.
+  if (job && start) { event.preventDefault(); if (!event.repeat || event.key.startsWith("Arrow")) job(); }
 });
 for (const button of document.querySelectorAll("[data-do]")) {
   button.addEventListener("click", () => {
@@ -422,13 +432,13 @@ for (const button of document.querySelectorAll("[data-do]")) {
 }
 // A button that the mouse pressed must not take the next space bar.
 document.addEventListener("click", (event) => { if (event.detail && event.target.closest("button")) document.activeElement.blur(); });
-$("back").addEventListener("click", () => KEYS.ArrowLeft());
-$("next").addEventListener("click", () => KEYS.ArrowRight());
+$("back").addEventListener("click", () => move(-1));
+$("next").addEventListener("click", () => move(1));
 $("undo").addEventListener("click", undo);
 $("filters-button").addEventListener("click", () => openFilters());
 $("help-button").addEventListener("click", () => $("help").showModal());
 $("clear").addEventListener("click", () => alone(clear));
-$("filters").addEventListener("submit", (event) => { event.preventDefault(); $("text").blur(); });
+$("filters").addEventListener("submit", (event) => event.preventDefault());
 $("filters").addEventListener("change", () => alone(() => look()));
 
 (async () => {
