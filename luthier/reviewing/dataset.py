@@ -183,4 +183,4 @@ def _of_file(subject: Subject, rejects: bool, files: contextlib.ExitStack) -> Da
         out = RejectRows(files.enter_context(_open(log_path)), subject.file) if rejects else None
     if left_out and not rejects:
         say(f"{left_out:,} rows cannot be read; --rejects shows them.", style="yellow")
-    return Dataset(subject, Rows([part], out), read.shape, read.notes)
+    return Dataset(subject, Rows([part], out, built=False), read.shape, read.notes)

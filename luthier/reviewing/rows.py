@@ -202,6 +202,8 @@ class Rows:
 
     parts: list[ParquetRows]
     rejects: RejectRows | None
+    built: bool = True
+    """Whether a build gave rows that say the same ids of their own."""
 
     def __post_init__(self) -> None:
         self.ids: list[str] = []
@@ -213,10 +215,10 @@ class Rows:
         self._part, self._place = array("b"), array("q")
         for number, part in enumerate(self.parts):
             self._take_part(number, part)
-        self.copies: dict[str, int] = {}
-        self._leave_out_copies()
         if self.rejects is not None:
             self._take_rejects(self.rejects)
+        self.copies: dict[str, int] = {}
+        self._leave_out_copies()
         self.by_id: dict[str, list[int]] = {}
         for index, id in enumerate(self.ids):
             if id:
@@ -265,20 +267,22 @@ class Rows:
     def _leave_out_copies(self) -> None:
         """Rows that say the same are one row to decide about."""
         every = dict.fromkeys(self.ids)
-        base: dict[str, str] = {}
-        for id in every:
+        first_of: dict[str, str] = {}
+        for id in every if self.built else ():
             for copy in copies_of(id, every):
-                base[copy] = id
+                first_of[copy] = id
         kept = []
-        first: set[str] = set()
+        seen: set[str] = set()
         for index, id in enumerate(self.ids):
-            root = id
-            while root in base:
-                root = base[root]
-            if root in first or root != id:
-                self.copies[root] = self.copies.get(root, 0) + 1
+            while id in first_of:
+                id = first_of[id]
+            self.ids[index] = id
+            if self._part[index] < 0:
+                kept.append(index)  # each has a reason of its own
+            elif id in seen:
+                self.copies[id] = self.copies.get(id, 0) + 1
             else:
-                first.add(id)
+                seen.add(id)
                 kept.append(index)
         if len(kept) == len(self.ids):
             return
@@ -294,18 +298,19 @@ class Rows:
         return str(Origin(source, self._lines[index], counted))  # type: ignore[arg-type]
 
     def __getitem__(self, index: int) -> UnderReview:
-        copies = self.copies.get(self.ids[index], 0)
+        id = self.ids[index]
+        copies = self.copies.get(id, 0)
         if self._part[index] >= 0:
             example = self.parts[self._part[index]][self._place[index]]
-            return UnderReview(example, "", copies, True)
+            return UnderReview(example.but(id=id), "", copies, True)
         assert self.rejects is not None
         entry = self.rejects.entry(self._place[index])
         example = Example(
-            id=str(entry.get("id", "")), origin=origin_of(str(entry["origin"])),
+            id=id, origin=origin_of(str(entry["origin"])),
             fields=entry["fields"], text=entry.get("text"), template=entry.get("template"),
             messages=tuple(Message(m["role"], m["content"]) for m in entry.get("messages", ())),
         )  # fmt: skip
-        return UnderReview(example, str(entry["reason"]), copies, bool(example.id))
+        return UnderReview(example, str(entry["reason"]), copies, bool(id))
 
     def containing(self, text: str) -> set[int]:
         """Numbers of the rows that say a text somewhere, whatever its case."""

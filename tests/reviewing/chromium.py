@@ -21,7 +21,7 @@ BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome", "chrome")
      if (found := shutil.which(name))), None
 )  # fmt: skip
-SECONDS = 8.0
+SECONDS = 30.0
 _CODES = {
     "ArrowLeft": 37, "ArrowRight": 39, "Enter": 13, "Escape": 27, " ": 32, "Tab": 9,
 }  # fmt: skip

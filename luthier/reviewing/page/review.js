@@ -130,7 +130,7 @@ function notices() {
   const found = [];
   if (row.reason) {
     found.push(el("p", { class: "notice" }, el("b", null, "Left out "), row.reason,
-      row.known ? el("small", null, " Keep takes it in although that filter says no.") : null));
+      row.known ? el("small", null, " Keep overrules the filter that said so; it does not overrule the model's limits or the splits.") : null));
   }
   if (!row.known) found.push(el("p", { class: "notice error" }, "This row cannot be decided about: it could not be read, or an older build left it out. Correct it in its file, or build again."));
   if (row.copies) found.push(el("p", { class: "notice" }, `${plural(row.copies, "other row")} ${row.copies === 1 ? "says" : "say"} the same and ${row.copies === 1 ? "shares" : "share"} the decision.`));
