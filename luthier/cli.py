@@ -345,7 +345,7 @@ def review(
     format_name: Annotated[
         str | None, typer.Option("--format", help="Importer of the file; recognised if left out.")
     ] = None,
-    reviewer: Annotated[str | None, typer.Option(help="Who decides; the user if left out.")] = None,
+    reviewer: Annotated[str, typer.Option(help="Who decides, to be written down.")] = "",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Print the address only.")

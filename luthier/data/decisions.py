@@ -132,14 +132,15 @@ class Decision:
         note = " ".join(self.note.split())
         return f"{REVIEW}: dropped" + (f" ({note})" if note else "")
 
+    @property
+    def rescues(self) -> bool:
+        """Whether the row was left out by a filter, and is to be taken in all the same."""
+        return self.in_spite_of is not None and self.decision in ("keep", "edit")
+
     def waives(self, reason: str) -> bool:
         """Whether a filter's reason does not count, because a person saw it and kept the row."""
         what = reason.partition(":")[0]
-        return (
-            self.decision in ("keep", "edit")
-            and what == self.in_spite_of
-            and what not in _NEVER_WAIVED
-        )
+        return self.rescues and what == self.in_spite_of and what not in _NEVER_WAIVED
 
 
 class Decisions:

@@ -132,7 +132,7 @@ class Intake:
             said = str(error).removeprefix(f"{origin}: ")
             reason = f"cannot be rendered: {said}"
         if reason:
-            if decision and decision.in_spite_of and self.shape.reviewed:
+            if decision and decision.rescues and self.shape.reviewed:
                 self.shape.reviewed.left_out_again += 1
             return Reject(origin, reason, dict(candidate.example.fields), candidate.example)
         return candidate

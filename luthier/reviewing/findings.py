@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +38,7 @@ class Findings:
 @contextlib.contextmanager
 def found_meanwhile(
     subject: Subject, findings: Findings, done: Callable[[], None], *, runs: Path
-) -> Any:
+) -> Iterator[None]:
     """Lint a dataset while the `with` block runs; it is stopped at its end.
 
     Args:

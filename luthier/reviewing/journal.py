@@ -28,9 +28,13 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with explained(path):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            raise RunError(
+                f"{path}: {error.strerror}. Name a file that can be written with --decisions."
+            ) from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.decisions = read_decisions(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import signal
 import threading
 import webbrowser
@@ -28,7 +27,7 @@ def review(
     decisions: Path | None = None,
     rejects: bool = False,
     format: str | None = None,
-    reviewer: str | None = None,
+    reviewer: str = "",
     port: int = 0,
     browser: bool = True,
     lint: bool = True,
@@ -42,7 +41,7 @@ def review(
             `FILE.decisions.jsonl` beside the file.
         rejects: also show the rows that were left out.
         format: importer of a file; None: it is recognised.
-        reviewer: who decides, as it is written down; None: the user of this machine.
+        reviewer: who decides, as it is written down; empty: nobody says.
         port: of 127.0.0.1; 0 takes a free one.
         browser: open the page.
         lint: look for defects of the rows meanwhile.
@@ -63,9 +62,7 @@ def review(
     with contextlib.ExitStack() as stack:
         dataset = stack.enter_context(opened(subject, rejects=rejects))
         journal = stack.enter_context(Journal(path))
-        session = Session(
-            dataset, journal, reviewer=_user() if reviewer is None else reviewer, findings=findings
-        )
+        session = Session(dataset, journal, reviewer=reviewer, findings=findings)
         server = stack.enter_context(ReviewServer(session, port))
         if lint:
             stack.enter_context(found_meanwhile(subject, findings, session.lint_is_done, runs=runs))
@@ -104,12 +101,6 @@ def summary(
     found = _counted(subject, path, read_decisions(path) if path.is_file() else Decisions())
     _tell(subject, found)
     return found
-
-
-def _user() -> str:
-    with contextlib.suppress(Exception):  # no name for this number
-        return getpass.getuser()
-    return ""
 
 
 @contextlib.contextmanager

@@ -178,6 +178,22 @@ def test_edit_relabel_and_back_to_the_original(browser: Chromium, labelled: Path
         assert browser.text(".turn.user .say") == "We will paint wall 1 red and green."
 
 
+def test_what_was_typed_is_not_lost_on_the_way(browser: Chromium, labelled: Path) -> None:
+    with in_thread("rows.csv") as client:
+        open_page(browser, client)
+        press(browser, "ArrowRight", "rows.csv:3")
+        browser.press("e")
+        browser.type(" Typed.")
+        disabled = "['back', 'next', 'undo'].every((id) => document.getElementById(id).disabled)"
+        assert browser.run(disabled) and browser.run("document.getElementById('filters').inert")
+        assert browser.run("document.querySelector('[data-do=skip]').disabled")
+        browser.run("document.querySelector('[data-do=keep]').click()")
+        at(browser, "rows.csv:4")
+        [record] = client.records()
+        assert record["edits"]["fields"]["input"].endswith(" Typed.")
+        assert not browser.run(disabled)
+
+
 def test_filters_narrow_what_is_gone_through(browser: Chromium, labelled: Path) -> None:
     def choose(name: str, value: str, rows: int) -> None:
         browser.run(

@@ -189,6 +189,12 @@ def test_two_reviews_do_not_write_to_one_file(served: Served, labelled: Path) ->
         Journal(client.decisions)
 
 
+def test_a_file_that_cannot_be_written_is_told(labelled: Path) -> None:
+    for path in (labelled.parent, labelled / "decisions.jsonl", Path("/proc/x/decisions.jsonl")):
+        with pytest.raises(RunError, match=r"Name a file that can be written with --decisions"):
+            Journal(path)
+
+
 def test_a_decision_that_the_disk_does_not_take_is_not_acknowledged(
     served: Served, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

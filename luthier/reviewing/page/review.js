@@ -239,11 +239,14 @@ function drawAbout() {
 function drawButtons() {
   for (const button of document.querySelectorAll("[data-do]")) {
     const what = button.dataset.do;
-    button.disabled = !row || !row.known || (what === "edit" && !row.editable.length);
+    button.disabled = !row || !row.known || (what === "edit" && !row.editable.length) || (what === "skip" && editing);
     button.setAttribute("aria-pressed", String(Boolean(row) && row.state === what));
   }
-  $("back").disabled = at === 0;
-  $("next").disabled = at >= total;
+  // What was typed is saved or left, never lost on the way to another row.
+  $("back").disabled = editing || at === 0;
+  $("next").disabled = editing || at >= total;
+  $("undo").disabled = editing;
+  $("filters").inert = editing;
 }
 
 function showEnd() {
@@ -427,11 +430,17 @@ document.addEventListener("keydown", (event) => {
 });
 for (const button of document.querySelectorAll("[data-do]")) {
   button.addEventListener("click", () => {
-    if (button.dataset.do === "edit") { if (editing) save(); else KEYS.e(); } else decide(button.dataset.do);
+    const what = button.dataset.do;
+    if (editing && what !== "drop") save();
+    else if (what === "edit") KEYS.e();
+    else decide(what);
   });
 }
 // A button that the mouse pressed must not take the next space bar.
 document.addEventListener("click", (event) => { if (event.detail && event.target.closest("button")) document.activeElement.blur(); });
+addEventListener("beforeunload", (event) => {
+  if (editing && row.editable.some((part) => (typed()[part.key] ?? part.original) !== part.value)) event.preventDefault();
+});
 $("back").addEventListener("click", () => move(-1));
 $("next").addEventListener("click", () => move(1));
 $("undo").addEventListener("click", undo);
