@@ -76,6 +76,8 @@ def review(
                 opening = threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True)
                 opening.start()
             server.serve_forever(poll_interval=0.2)
+        # What is being written is written; who asks from now on gets no answer.
+        session.turn.acquire()
         found = _counted(subject, path, journal.decisions)
     _tell(subject, found)
     return found

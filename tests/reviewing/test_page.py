@@ -76,6 +76,10 @@ def test_a_review_by_keys(browser: Chromium, labelled: Path) -> None:
         assert [d for d, _ in words(client)][-3:] == ["undo"] * 3
         assert browser.text("#tally").startswith("2 of 12 · 1 kept, 0 edited, 1 dropped")
         press(browser, "j", "rows.csv:5")
+        for _ in range(9):
+            browser.press("ArrowRight")
+        browser.until("row === null && !busy && !steps")
+        assert browser.run("rows.size") <= 7, "a page holds the rows around the one it shows"
         assert browser.messages == []
     with in_thread("rows.csv") as client:
         open_page(browser, client)

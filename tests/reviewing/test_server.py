@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from conftest import Client, Processes
 
+from luthier.data.build import build
 from luthier.data.decisions import read_decisions
 from luthier.errors import DataError, LuthierError, RunError
 from luthier.reviewing.dataset import subject_of
@@ -114,19 +115,20 @@ def test_what_cannot_be_had_is_answered_in_words(served: Served, labelled: Path)
     assert client.records() == []
 
 
-def test_nothing_that_was_acknowledged_is_lost_by_a_kill(
-    processes: Processes, labelled: Path
+def test_nothing_that_was_acknowledged_is_lost_by_a_kill_and_a_build_applies_it(
+    processes: Processes, make_run: Callable[..., Any]
 ) -> None:
-    acknowledged: list[tuple[str, str]] = []
+    make_run()
+    acknowledged: list[tuple[str, str, str]] = []
     for turn in range(3):
         client = processes.start("rows.csv", "--no-lint", "--reviewer", "bea")
         view = client.get("view")
         assert view["at"] == len(acknowledged)
         for at in range(view["at"], view["at"] + 3):
-            id = client.get("row", view=view["view"], at=at)["id"]
+            row = client.get("row", view=view["view"], at=at)
             kind = ("keep", "drop", "skip")[(at + turn) % 3]
-            client.post("decide", {"id": id, "decision": kind}, view=view["view"], at=at)
-            acknowledged.append((id, kind))
+            client.post("decide", {"id": row["id"], "decision": kind}, view=view["view"], at=at)
+            acknowledged.append((row["id"], kind, row["where"]))
         assert client.process is not None
         client.process.send_signal(signal.SIGKILL)
         client.process.wait()
@@ -135,9 +137,33 @@ def test_nothing_that_was_acknowledged_is_lost_by_a_kill(
             file.write('{"id": "0123')
     client = processes.start("rows.csv", "--no-lint")
     found = read_decisions(client.decisions)
-    assert [(d.id, d.decision) for d in found.live] == acknowledged
+    assert [(d.id, d.decision, d.where) for d in found.live] == acknowledged
     assert {d.who for d in found.live} == {"bea"} and all(d.when for d in found.live)
-    assert client.get("start")["progress"]["undecided"] == 3
+    assert client.get("start")["progress"]["undecided"] == 51
+    # A file is reviewed without a recipe, and its rows are known to a recipe all the same.
+    run = make_run(data={"decisions": "rows.csv.decisions.jsonl"})
+    stats = build(run)
+    left = {where for _, kind, where in acknowledged if kind == "drop"}
+    lines = (run.path / "data/rejects.jsonl").read_text().splitlines()
+    assert {json.loads(line)["origin"] for line in lines} == left and len(left) == 3
+    assert stats.review is not None and stats.review.unmatched == 0
+
+
+def test_a_decision_is_on_the_disk_before_it_is_acknowledged(
+    served: Served, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = served(labelled)
+    real, synced = os.fsync, []
+
+    def sync(file: int) -> None:
+        real(file)
+        synced.append(len(client.records()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    client.decide(0, "keep")
+    assert synced[0] == 1 and len(synced) == 2, "the file, and once its name in the folder"
+    client.decide(1, "drop")
+    assert synced[2:] == [2]
 
 
 def test_ctrl_c_ends_it_with_the_counts(processes: Processes, labelled: Path) -> None:
