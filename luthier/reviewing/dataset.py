@@ -19,6 +19,7 @@ from luthier.data.rejects import RejectLog
 from luthier.data.rows import Reject
 from luthier.data.shape import Shape, shape_of
 from luthier.data.templating.template import BuiltTemplates
+from luthier.data.terms import own_terms
 from luthier.errors import DataError, LuthierError, RunError, nearest
 from luthier.example import SPLITS
 from luthier.recipe import load
@@ -166,11 +167,12 @@ def _of_file(subject: Subject, rejects: bool, files: contextlib.ExitStack) -> Da
             unit = "rows" if table.name.endswith(".parquet") else "bytes"
             shown = table.total >= _BIG
             with progress(f"Reading {table.name}", table.total, unit, shown=shown) as go:
-                for count, (_, row) in enumerate(read.shaped(table_of, source), 1):
-                    if isinstance(row, Reject):
-                        log.add(row)
+                for count, (raw, row) in enumerate(read.shaped(table_of, source), 1):
+                    if isinstance(row, Reject) or isinstance(raw, Reject):
+                        log.add(row if isinstance(row, Reject) else raw)  # type: ignore[arg-type]
                     else:
-                        writer.write(row.example.but(terms=table_of.terms))
+                        terms = own_terms(raw.terms, table_of.terms) if raw.terms else None
+                        writer.write(row.example.but(terms=terms or table_of.terms))
                     if count % 500 == 0:
                         go(table.place[0] - place)
                         place = table.place[0]
