@@ -162,6 +162,10 @@ class Renderer:
             return self._tokenize(self._template(messages, generation_prompt=True))
         return turns.input_ids
 
+    def plain(self, text: str) -> list[int]:
+        """Token ids of a text to be gone on with, outside any conversation."""
+        return [*self._begin(), *self._tokens(text)] or [self.stop_id]
+
     def completion(self, messages: Sequence[Message], text: str) -> list[int]:
         """Token ids of an answer to `messages` as it is trained, without the stop token."""
         if self.has_encoder:

@@ -73,6 +73,9 @@ Nproc = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Repeat it even if nothing changed.")]
 InputColumn = Annotated[str | None, typer.Option("--input", help="Its input column.")]
 OutputColumn = Annotated[str | None, typer.Option("--output", help="Its output or label column.")]
+Format = Annotated[
+    str | None, typer.Option("--format", help="Importer of the file; recognised if left out.")
+]
 RUNS = Path("runs")
 
 
@@ -288,9 +291,7 @@ def predict(
 @guarded
 def lint(
     what: Annotated[str, typer.Argument(help="A data file, or a recipe (.yaml).")],
-    format_name: Annotated[
-        str | None, typer.Option("--format", help="Importer of the file; recognised if left out.")
-    ] = None,
+    format_name: Format = None,
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> Result:
@@ -308,14 +309,34 @@ def lint(
 
 @app.command()
 @guarded
+def generate(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Stop at: '500 calls', '200k tokens', '2.50 USD'.")
+    ] = None,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> Result:
+    """Let models write the rows that a recipe asks of them.
+
+    `build` does this too. Every answer is kept: repeat the command to go on, and nothing is asked
+    or paid twice.
+    """
+    from luthier import pipeline
+    from luthier.recipe import load
+
+    return pipeline.write_rows(load(recipe, overrides or []), budget=budget, runs=runs)
+
+
+@app.command()
+@guarded
 def convert(
     source: Annotated[Path, typer.Argument(help="A file of instruction data.")],
     to: Annotated[
         str, typer.Option(help="alpaca, sharegpt, messages, super_ni, flan, p3 or parquet.")
     ],
-    format_name: Annotated[
-        str | None, typer.Option("--format", help="Importer of the file; recognised if left out.")
-    ] = None,
+    format_name: Format = None,
     out: Annotated[
         Path | None, typer.Option(help="The file to write; by the source's name if left out.")
     ] = None,
@@ -342,9 +363,7 @@ def review(
         Path | None, typer.Option(help="File of decisions; beside the data if left out.")
     ] = None,
     rejects: Annotated[bool, typer.Option("--rejects", help="Also rows left out.")] = False,
-    format_name: Annotated[
-        str | None, typer.Option("--format", help="Importer of the file; recognised if left out.")
-    ] = None,
+    format_name: Format = None,
     reviewer: Annotated[str, typer.Option(help="Who decides, to be written down.")] = "",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
     no_browser: Annotated[
@@ -461,22 +480,10 @@ def eject(
     """Write the recipe as a plain script for TRL."""
     from luthier import eject as writer
     from luthier import pipeline
-    from luthier.console import say
     from luthier.recipe import load
 
     found, _ = pipeline.bring_up_to(load(recipe, overrides or []), "plan", runs=runs)
-    written = writer.eject(found, out or Path(f"{found.name}_trl.py"), runs=runs)
-    for title, said in (
-        ("without a counterpart in TRL", written.missing),
-        ("done in another way there", written.different),
-    ):
-        if said:
-            say(f"{title}:\n" + "\n".join(f"  {sentence}" for sentence in said), style="yellow")
-    say(f"script: {written.script}\nrows:   {', '.join(map(str, written.data))}")
-    return {
-        "script": str(written.script), "data": [str(path) for path in written.data],
-        "missing": written.missing, "different": written.different,
-    }  # fmt: skip
+    return writer.tell(writer.eject(found, out or Path(f"{found.name}_trl.py"), runs=runs))
 
 
 @app.command()

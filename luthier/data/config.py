@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from luthier.inference.config import BudgetSection, LlmSection
 from luthier.section import Section
 
 
@@ -22,8 +23,31 @@ class FormatConfig(Section):
         return dict(self.model_extra or {})
 
 
+class GenerateConfig(Section):
+    """Rows that a model writes, by one of the methods: `{use: self_instruct, rows: 200}`."""
+
+    model_config = ConfigDict(**{**Section.model_config, "extra": "allow"})
+    use: str
+    """A file in `luthier/data/generators/`."""
+    llm: LlmSection | None = None
+    """The model that writes; null: `data.llm`."""
+    budget: BudgetSection | None = None
+    """Where writing stops; null: when the method is done."""
+    window: int | None = Field(default=None, ge=1)
+    """Jobs that are begun before the first of them must be done; what is written depends on it, so
+    it does not follow the server. null: twice the `max_concurrency` of the model."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The method's options as written."""
+        return dict(self.model_extra or {})
+
+
 class SourceConfig(Section):
-    """One place rows come from: a file or a hub dataset."""
+    """One place rows come from: a file, a hub dataset, or a model that writes them."""
+
+    generate: GenerateConfig | None = None
+    """Rows that a model writes, instead of `path`."""
 
     dataset: str | None = None
     """A set of the catalogue (`luthier ls datasets`): sets `format`, `licence` and `generator`
@@ -63,6 +87,9 @@ class SourceConfig(Section):
     """Whether the licence allows commercial use; null: by `licence`."""
     generator: str | None = None
     """The model that wrote the rows; null: people did, or nobody knows."""
+    outputs: Literal["free", "restricted"] | None = None
+    """Whether the terms of that model let its outputs train other models for any purpose; null: by
+    its name, where luthier knows it."""
     weight: float | None = Field(default=None, gt=0)
     """Share of the source in a mixture (`data.mix: {strategy: weights}`)."""
     max_rows: int | None = Field(default=None, ge=1)
@@ -74,8 +101,8 @@ class SourceConfig(Section):
 
     @model_validator(mode="after")
     def _one_place(self) -> SourceConfig:
-        if (self.path is None) == (self.hub is None):
-            raise ValueError("give either 'path' or 'hub'")
+        if sum(place is not None for place in (self.path, self.hub, self.generate)) != 1:
+            raise ValueError("give one of 'path', 'hub' and 'generate'")
         return self
 
     @model_validator(mode="after")
@@ -180,6 +207,8 @@ class DataConfig(Section):
     """What the model is for. `commercial` leaves out rows whose licence or generator forbids it or
     does not say; `research` keeps all and lists them; null: nothing is judged."""
 
+    llm: LlmSection = LlmSection()
+    """The model that writes rows (`sources: [{generate: ...}]`) where they name none."""
     sources: list[SourceConfig] = Field(min_length=1)
     """Read in order."""
     template: str | Annotated[list[str], Field(min_length=1)] | None = None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from luthier.chat import Renderer
@@ -176,24 +177,41 @@ def options_of(config: FilterConfig, root: Path) -> dict[str, Any]:
         config: the filter as the recipe has it.
         root: folder of the recipe.
     """
-    options = config.options
-    for name in getattr(FILTERS.load(config.use), "FILES", ()):
-        given = options.get(name)
+    return resolved(FILTERS.load(config.use), config.options, root)
+
+
+def resolved(module: ModuleType, options: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """A plugin's options; files among them, named in its `FILES`, from a folder.
+
+    Args:
+        module: the plugin.
+        options: as the recipe has them.
+        root: folder of the recipe.
+    """
+    found = dict(options)
+    for name in getattr(module, "FILES", ()):
+        given = found.get(name)
         if isinstance(given, str):
-            options[name] = _file(given, root)
+            found[name] = _file(given, root)
         elif isinstance(given, list):
-            options[name] = [_file(str(one), root) for one in given]
-    return options
+            found[name] = [_file(str(one), root) for one in given]
+    return found
 
 
 def _file(given: str, root: Path) -> str:
     return str(sources.source_file(SourceConfig(path=given), root))
 
 
-def files_of(config: FilterConfig, root: Path) -> list[Path]:
-    """The files a filter reads."""
-    options = options_of(config, root)
-    found = [options.get(name) for name in getattr(FILTERS.load(config.use), "FILES", ())]
+def files_of(module: ModuleType, options: Mapping[str, Any], root: Path) -> list[Path]:
+    """The files that a plugin reads.
+
+    Args:
+        module: the plugin.
+        options: as the recipe has them.
+        root: folder of the recipe.
+    """
+    named = resolved(module, options, root)
+    found = [named.get(name) for name in getattr(module, "FILES", ())]
     return [Path(p) for one in found if one for p in ([one] if isinstance(one, str) else one)]
 
 

@@ -135,6 +135,8 @@ def main() -> None:
         end: dict[str, Any] = {"kinds": [[f.check, f.what] for f in report.findings]}
     except LuthierError as error:
         end = {"error": str(error).split("\n")[0]}
+    except Exception as error:  # the review goes on without; its page says why
+        end = {"error": f"{type(error).__name__} {error}".split("\n")[0]}
     out.write(json.dumps(end) + "\n")
     out.flush()
 

@@ -50,6 +50,8 @@ def name_of(source: SourceConfig) -> str:
     """What a source is called in messages and in the origin of its rows."""
     if source.path is not None:
         return source.path
+    if source.generate is not None:
+        return f"generate: {source.generate.use}"
     assert source.hub is not None, "SourceConfig checks that there is one place"
     return source.hub
 
