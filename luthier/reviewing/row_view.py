@@ -13,6 +13,8 @@ from luthier.example import Example
 from luthier.reviewing.dataset import Dataset
 from luthier.reviewing.rows import UnderReview, number_in
 
+_LINEAGE = ("method", "calls", "generator", "parents")
+"""Columns that say how a model wrote a row (`data/generating/`); the first two are always there."""
 _COLUMN = 2000
 """Characters of a column that are shown besides what the row says."""
 
@@ -37,6 +39,12 @@ def shown(row: UnderReview, current: Edits, known: Edits, dataset: Dataset) -> d
     said = {part["key"].removeprefix("field:") for part in parts}
     if dataset.labels and now.messages:
         said.add("output")
+    columns = {
+        name: _shortened(value) for name, value in example.fields.items()
+        if name not in said and value not in (None, "")
+        and not (example.template is None and example.messages and _is_turns(value))
+    }  # fmt: skip
+    made = _LINEAGE if set(_LINEAGE[:2]) <= example.fields.keys() else ()
     return {
         "id": example.id,
         "where": str(example.origin),
@@ -65,11 +73,8 @@ def shown(row: UnderReview, current: Edits, known: Edits, dataset: Dataset) -> d
             name: number for name, value in example.fields.items()
             if (number := number_in(name, value)) is not None
         },
-        "columns": {
-            name: _shortened(value) for name, value in example.fields.items()
-            if name not in said and value not in (None, "")
-            and not (example.template is None and example.messages and _is_turns(value))
-        },
+        "lineage": {name: columns.pop(name) for name in made if name in columns},
+        "columns": columns,
     }  # fmt: skip
 
 

@@ -158,6 +158,20 @@ def test_conversations_with_tools_and_plain_text(served: Served, tmp_path: Path)
                                                                    f"{path}:3"]  # fmt: skip
 
 
+def test_how_a_model_wrote_a_row_stands_apart(served: Served, tmp_path: Path) -> None:
+    made = {"method": "self_instruct", "generator": "tiny", "calls": ["c1", "c2"], "parents": ["p"]}
+    path = tmp_path / "written.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"instruction": f"Say {i}.", "output": f"{i}", "topic": "numbers", **made})
+            + "\n" for i in range(4)
+        )
+    )  # fmt: skip
+    row = rows_of(served(path))[0]
+    assert row["lineage"] == {**made, "calls": '["c1", "c2"]', "parents": '["p"]'}
+    assert row["columns"]["topic"] == "numbers" and "method" not in row["columns"]
+
+
 def test_dropping_an_edited_row_forgets_the_edit_and_undo_brings_it_back(
     served: Served, labelled: Path
 ) -> None:

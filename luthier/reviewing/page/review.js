@@ -230,6 +230,7 @@ function drawAbout() {
     ["commercial", row.terms.commercial === "unclear" && !row.terms.licence ? null : row.terms.commercial],
     ["written by", row.terms.generator], ["its terms", row.terms.generator_terms], ["made from", row.parents],
     ["group", row.group], ["id", row.id]]));
+  parts.push(pairs("How a model wrote it", Object.entries(row.lineage)));
   const others = Object.entries(row.columns).filter(([name]) => !(name in row.scores));
   if (others.length && (row.turns.length || row.text !== null)) parts.push(pairs("Other columns", others));
   if (row.tools) parts.push(el("details", null, el("summary", null, "Tools"), el("pre", null, row.tools)));
