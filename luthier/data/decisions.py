@@ -317,13 +317,12 @@ class Reviewed:
         self.left_out_again = 0
         """Rows that a person kept in spite of one filter, and something else left out."""
 
-    def meet(self, id: str) -> Decision | None:
-        """What was decided about a row that has been read."""
-        decision = self.decisions.of(id)
+    def meet(self, id: str | None) -> None:
+        """Count a row that has been read; None: it could not be shaped."""
+        decision = None if id is None else self.decisions.of(id)
         self._rows[decision.decision if decision else "undecided"] += 1
         if decision is not None:
-            self._met.add(id)
-        return decision
+            self._met.add(decision.id)
 
     def unmatched(self) -> list[Decision]:
         """Decisions about rows that were not read."""

@@ -109,6 +109,8 @@ class Intake:
         return candidate
 
     def _take(self, row: Candidate | Reject, opened: Opened, filters: Sequence[Filter]) -> bool:
+        if self.shape.reviewed is not None:
+            self.shape.reviewed.meet(row.example.id if row.example is not None else None)
         found = row if isinstance(row, Reject) else self._judged(row, filters)
         if isinstance(found, Reject):
             self.rejects.add(found)

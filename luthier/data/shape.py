@@ -86,7 +86,7 @@ class Shape:
             return Reject(row.origin, f"plain text: it has no label for {self.kind}", row.fields)
         text = row.text or ""
         id = content_id([text])
-        decision = self.reviewed.meet(id) if self.reviewed else None
+        decision = self.reviewed.decisions.of(id) if self.reviewed else None
         edited = None
         if decision is not None and decision.edits.text is not None:
             text = decision.edits.text
@@ -96,7 +96,7 @@ class Shape:
 
     def _conversation(self, row: Row, render: Render) -> Candidate | Reject:
         id, messages = _said(row.messages), row.messages
-        decision = self.reviewed.meet(id) if self.reviewed else None
+        decision = self.reviewed.decisions.of(id) if self.reviewed else None
         edited = None
         if decision is not None and decision.edits:
             messages = _with_turns(messages, decision.edits)
@@ -122,7 +122,7 @@ class Shape:
         # What a row asks is the same whichever template it gets, and so is its id.
         asked = self._asked(fields, templates)
         mark = content_id([*asked, as_text(fields.get("output"))])
-        decision = self.reviewed.meet(mark) if self.reviewed else None
+        decision = self.reviewed.decisions.of(mark) if self.reviewed else None
         edits = decision.edits if decision is not None else Edits()
         edited = None
         if edits:

@@ -336,3 +336,18 @@ def test_edits_go_on_top_of_each_other() -> None:
     second = Edits({"context": "c"}, {1: "d"}, "t")
     assert second.over(first) == Edits({"input": "a", "context": "c"}, {1: "d"}, "t", "yes")
     assert Edits.of(first.plain()) == first and not Edits()
+
+
+def test_only_rows_that_were_read_are_counted(reviewed: Any) -> None:
+    """A stream is shaped ahead in blocks; what was not taken in was not met."""
+    mix = {"strategy": "weights", "rows": 20, "streaming": True}
+    source = {"path": "rows.csv", "input": "sentence", "output": "label", "weight": 1}
+    _, stats = reviewed(
+        lambda rows: [
+            {"id": rows[f"rows.csv:{n}"].id, "decision": "keep"} for n in (2, 3)
+        ] + [{"id": "f" * 16, "decision": "drop"}],
+        sources=[source], mix=mix,
+    )  # fmt: skip
+    found = stats.review
+    assert found is not None and (found.kept, found.unmatched) == (2, 1)
+    assert found.kept + found.undecided == sum(stats.rows_read.values()) < 60
