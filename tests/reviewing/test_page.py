@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from chromium import Chromium
-from conftest import HOSTILE, Client, in_thread
+from reviews import HOSTILE, Client, in_thread
 
 from luthier.artifacts import load_examples
 from luthier.data.build import build

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import Client, Processes
+from reviews import Client, Processes
 
 from luthier.data.build import build
 from luthier.data.decisions import read_decisions

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Client, Processes
+from reviews import Client, Processes
 from typer.testing import CliRunner
 
 from luthier.artifacts import load_examples
