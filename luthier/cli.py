@@ -18,7 +18,19 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from luthier import __version__
+from luthier import __version__, cli_data
+from luthier.arguments import (
+    RUNS,
+    Force,
+    InputColumn,
+    Json,
+    Nproc,
+    OutputColumn,
+    Overrides,
+    RecipeArg,
+    RunArg,
+    Runs,
+)
 from luthier.exits import Result, SaidNo, guarded, print_json
 
 
@@ -55,28 +67,6 @@ of luthier's own, 130 stopped.""",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-RecipeArg = Annotated[Path, typer.Argument(help="Recipe file (YAML).", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(help="key=value, e.g. train.learning_rate=1e-4.", show_default=False),
-]
-RunArg = Annotated[str, typer.Argument(help="Run folder or name.", show_default=False)]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder of run folders.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Nproc = Annotated[
-    int | None,
-    typer.Option(
-        "--nproc", min=1, help="Processes that train together on this machine.", show_default=False
-    ),
-]
-Force = Annotated[bool, typer.Option("--force", help="Repeat it even if nothing changed.")]
-InputColumn = Annotated[str | None, typer.Option("--input", help="Its input column.")]
-OutputColumn = Annotated[str | None, typer.Option("--output", help="Its output or label column.")]
-Format = Annotated[
-    str | None, typer.Option("--format", help="Importer of the file; recognised if left out.")
-]
-RUNS = Path("runs")
 
 
 # --- the five verbs ----------------------------------------------------------------------------
@@ -287,104 +277,8 @@ def predict(
     return predict_source(run, source, column=column, out=out, runs=runs, as_json=as_json)
 
 
-@app.command()
-@guarded
-def lint(
-    what: Annotated[str, typer.Argument(help="A data file, or a recipe (.yaml).")],
-    format_name: Format = None,
-    runs: Runs = RUNS,
-    as_json: Json = False,
-) -> Result:
-    """Check rows for defects, without building anything."""
-    from luthier.data import lint as linting
-    from luthier.data.linting.lint_report import print_report
-
-    report = linting.lint(Path(what), format=format_name, runs=runs)
-    print_report(report)
-    found = report.model_dump(mode="json")
-    if report.errors:
-        raise SaidNo(found)
-    return found
-
-
-@app.command()
-@guarded
-def generate(
-    recipe: RecipeArg,
-    overrides: Overrides = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Stop at: '500 calls', '200k tokens', '2.50 USD'.")
-    ] = None,
-    runs: Runs = RUNS,
-    as_json: Json = False,
-) -> Result:
-    """Let models write the rows that a recipe asks of them.
-
-    `build` does this too. Every answer is kept: repeat the command to go on, and nothing is asked
-    or paid twice.
-    """
-    from luthier import pipeline
-    from luthier.recipe import load
-
-    return pipeline.write_rows(load(recipe, overrides or []), budget=budget, runs=runs)
-
-
-@app.command()
-@guarded
-def convert(
-    source: Annotated[Path, typer.Argument(help="A file of instruction data.")],
-    to: Annotated[
-        str, typer.Option(help="alpaca, sharegpt, messages, super_ni, flan, p3 or parquet.")
-    ],
-    format_name: Format = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The file to write; by the source's name if left out.")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="Option of the importer, e.g. paths=all.")
-    ] = None,
-    as_json: Json = False,
-) -> Result:
-    """Turn a file of one format into another."""
-    from luthier.data import convert as converting
-
-    done = converting.convert(
-        source, out, to=to, format=format_name, options=converting.options_of(option or [])
-    )
-    converting.print_conversion(done)
-    return done.model_dump(mode="json")
-
-
-@app.command()
-@guarded
-def review(
-    dataset: Annotated[str, typer.Argument(help="A run, a built recipe, or a data file.")],
-    decisions: Annotated[
-        Path | None, typer.Option(help="File of decisions; beside the data if left out.")
-    ] = None,
-    rejects: Annotated[bool, typer.Option("--rejects", help="Also rows left out.")] = False,
-    format_name: Format = None,
-    reviewer: Annotated[str, typer.Option(help="Who decides, to be written down.")] = "",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
-    no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print the address only.")
-    ] = False,
-    no_lint: Annotated[bool, typer.Option("--no-lint", help="Look for no defects.")] = False,
-    summary: Annotated[
-        bool, typer.Option("--summary", help="Count decisions; serve nothing.")
-    ] = False,
-    runs: Runs = RUNS,
-    as_json: Json = False,
-) -> Result:
-    """Go through rows by hand: keep, edit, drop."""
-    from luthier.reviewing import review as reviewing
-
-    if summary:
-        return reviewing.summary(dataset, decisions=decisions, format=format_name, runs=runs)
-    return reviewing.review(
-        dataset, decisions=decisions, rejects=rejects, format=format_name, reviewer=reviewer,
-        port=port, browser=not no_browser, lint=not no_lint, runs=runs,
-    )  # fmt: skip
+for _command in cli_data.COMMANDS:
+    app.command()(_command)
 
 
 @app.command()

@@ -39,7 +39,10 @@ Record = tuple[Row | Reject, Candidate | Reject]
 """A row as it was read, and as it will be seen."""
 See = Callable[[str, str, Severity, Place], None]
 """Is given the check, the kind of defect, how bad it is, and the row."""
-ON_REQUEST = ("decontamination", "language", "length", "novelty", "semantic_duplicates")
+ON_REQUEST = (
+    "decontamination", "judge", "language", "length", "novelty", "perplexity",
+    "semantic_duplicates",
+)  # fmt: skip
 """Filters that need to be told something, or compare all rows with all: only where a recipe names
 them."""
 _FIRST = ("labels", "empty", "exact_duplicates", "contradiction", "near_duplicates")
@@ -123,7 +126,11 @@ def _of_recipe(path: Path, overrides: Sequence[str], runs: Path) -> _Job:
     if (named := recipe.data.decisions) is not None:
         reviewed = Reviewed(read_decisions(decisions_file(named, root, runs), named))
     job = _Job(reading.of_recipe(recipe, root, render or reading.no_model, reviewed), context)
-    job.asked += [(f.use, options_of(f, root)) for f in recipe.data.filters]
+    for config in recipe.data.filters:
+        if getattr(FILTERS.load(config.use), "ASKS", False):
+            job.skipped[config.use] = "it asks a model, which only a build does"
+        else:
+            job.asked.append((config.use, options_of(config, root)))
     job.read.notes += loaded.notes
     if why:
         job.skipped |= dict.fromkeys(_needing("model"), why)
