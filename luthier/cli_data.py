@@ -84,6 +84,28 @@ def judge(
 
 
 @guarded
+def paraphrase(
+    template: Annotated[str, typer.Argument(help="A template or a set of them, or a file.")],
+    per_template: Annotated[int, typer.Option(min=1, help="Rewordings of each.")] = 3,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe whose data.llm rewords; the packaged model if not.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> Result:
+    """Have a model reword templates; keep what is the same."""
+    from luthier.data.paraphrasing.paraphrase import paraphrase, print_paraphrased
+    from luthier.inference.config import LlmSection
+    from luthier.recipe import load
+
+    section = load(recipe).recipe.data.llm if recipe else LlmSection()
+    found = paraphrase(template, section, per_template=per_template, out=out, runs=runs)
+    print_paraphrased(found)
+    return found.model_dump(mode="json")
+
+
+@guarded
 def convert(
     source: Annotated[Path, typer.Argument(help="A file of instruction data.")],
     to: Annotated[
@@ -139,5 +161,5 @@ def review(
     )  # fmt: skip
 
 
-COMMANDS = (lint, generate, judge, convert, review)
+COMMANDS = (lint, generate, judge, paraphrase, convert, review)
 """In the order in which they are listed."""

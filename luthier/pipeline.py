@@ -306,7 +306,10 @@ def _fingerprint(run: Run, stage: Stage, runs: Path) -> str:
 
         shape = {k: train[k] for k in ("max_seq_length", "train_on")}
         # By content alone: a project folder that was moved or copied is the same project.
-        files = [file_digest(path) for path in input_files(run)]
+        files: list[Any] = [file_digest(path) for path in input_files(run)]
+        named = [f.options.get("model") for f in run.recipe.data.filters]
+        embedders = [identity(name, runs) for name in named if isinstance(name, str)]
+        files += [one for one in embedders if one]
         return fingerprint(
             __version__, recipe["task"], recipe["data"], recipe["seed"], model, shape, files
         )

@@ -20,7 +20,7 @@ ABOVE_THE_STAGES = (
 )  # fmt: skip
 """They know the order of the stages, or show what several of them made."""
 HEAVY = ("torch", "transformers", "peft", "accelerate", "datasets", "bitsandbytes", "trl")
-OPEN_WEIGHTS = ("model", "packaged", "adapters")
+OPEN_WEIGHTS = ("model", "packaged", "adapters", "embedder")
 HEAVY_MODULES = (
     *OPEN_WEIGHTS, "generate", "scoring", "predict", "chat", "products", "ragged", "fused",
     "prefix_cache", "chunked_loss", "seq2seq", "sampling",

@@ -28,7 +28,7 @@ ENVIRONMENT = {
 }  # fmt: skip
 COMMANDS = (
     "build", "plan", "train", "evaluate", "ship", "run", "predict", "lint", "generate", "judge",
-    "convert", "review", "new", "ls", "show", "diff", "eject", "doctor", "schema",
+    "paraphrase", "convert", "review", "new", "ls", "show", "diff", "eject", "doctor", "schema",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from luthier.chat import Rendered
 from luthier.data.decisions import Decision
+from luthier.errors import DataError
 from luthier.example import Example
 
 
@@ -67,6 +68,18 @@ class Candidate:
         if example.messages:
             return [m.content for m in example.messages]
         return [example.text or ""]
+
+
+def require_similarity(filter: str, similarity: object) -> None:
+    """Check a filter's option `similarity`, from which rows are alike.
+
+    Raises:
+        DataError: it is no number in (0, 1].
+    """
+    if isinstance(similarity, bool) or not isinstance(similarity, (int, float)):
+        raise DataError(f"filter '{filter}': similarity is {similarity!r}, not a number.")
+    if not 0 < similarity <= 1:
+        raise DataError(f"filter '{filter}': similarity is {similarity}, not in (0, 1].")
 
 
 class Filter(Protocol):

@@ -43,7 +43,7 @@ from luthier.data.templating.template_yaml import Block, read_yaml
 from luthier.errors import DataError, nearest, unknown
 
 _KEYS = ("description", "fields", "templates")
-_MEMBER_KEYS = ("system", "input", "target", "inverted", "super_ni")
+_MEMBER_KEYS = ("system", "input", "target", "inverted", "super_ni", "lineage")
 
 
 def load_templates(name: str, root: Path) -> list[Template]:
@@ -143,6 +143,7 @@ def _member(
         completion_text=text_of(member, "target", path),
         system=text_of(member, "system", path) if member.get("system") is not None else None,
         inverted=inverted,
+        metadata=dict(member.get("lineage") or {}),
     )
     for key in ("system", "input", "target"):
         for field in placeholders(str(member.get(key) or "")):
