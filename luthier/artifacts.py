@@ -102,6 +102,24 @@ class TermsPart(BaseModel):
     generator_terms: str | None
 
 
+class ReviewCounts(BaseModel):
+    """Rows of the sources by what people decided about them (`luthier review`)."""
+
+    file: str
+    """As the recipe names it."""
+    reviewers: list[str]
+    kept: int
+    edited: int
+    dropped: int
+    skipped: int
+    undecided: int
+    """Nobody looked at them."""
+    left_out_again: int
+    """Kept in spite of a filter, and left out for another reason."""
+    unmatched: int
+    """Decisions about rows that were not read."""
+
+
 class DataStats(Artifact):
     """What `luthier build` made."""
 
@@ -124,6 +142,8 @@ class DataStats(Artifact):
     """Per source; empty for datasets of versions that did not count it."""
     terms: list[TermsPart] = []
     """Rows of all splits by their terms."""
+    review: ReviewCounts | None = None
+    """What people decided; null where the recipe names no decisions."""
 
 
 # --- plan --------------------------------------------------------------------------------------

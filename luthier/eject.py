@@ -49,8 +49,8 @@ class Ejected(NamedTuple):
     """What Hugging Face does in another way."""
 
 
-def show(written: Ejected) -> None:
-    """Print what was written, and what the script does not do."""
+def tell(written: Ejected) -> dict[str, Any]:
+    """Print what was written and what the script does not do; returns it as plain values."""
     for title, said in (
         ("without a counterpart in TRL", written.missing),
         ("done in another way there", written.different),
@@ -58,6 +58,10 @@ def show(written: Ejected) -> None:
         if said:
             say(f"{title}:\n" + "\n".join(f"  {sentence}" for sentence in said), style="yellow")
     say(f"script: {written.script}\nrows:   {', '.join(map(str, written.data))}")
+    return {
+        "script": str(written.script), "data": [str(path) for path in written.data],
+        "missing": written.missing, "different": written.different,
+    }  # fmt: skip
 
 
 class _Script(NamedTuple):

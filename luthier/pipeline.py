@@ -100,6 +100,36 @@ def bring_run_up_to(
         return {last: _bring(run, last, runs, force=force)}
 
 
+def evaluate_on(
+    run: Run,
+    on: Path,
+    *,
+    input_column: str | None = None,
+    output_column: str | None = None,
+    slice_by: str | None = None,
+    runs: Path = RUNS,
+) -> dict[str, Any]:
+    """Test a trained run on another labelled file, read as its recipe reads its first source."""
+    from luthier.data.build import read_rows_like
+    from luthier.evaluation.evaluate import evaluate_on as measure
+
+    run.require("train")
+    examples, rejected = read_rows_like(
+        run, on, input_column=input_column, output_column=output_column, runs=runs
+    )
+    for reason, count in rejected.items():
+        say(f"rejected {count}: {reason}", style="yellow")
+    named = {"input": input_column, "output": output_column}
+    found = measure(
+        run, examples, slice_by=slice_by,
+        columns={field: column for field, column in named.items() if column}, runs=runs,
+    )  # fmt: skip
+    return {
+        "run": str(run.path), "on": str(on), "rejected": rejected,
+        "evaluation": look.show_evaluation(found),
+    }  # fmt: skip
+
+
 def write_rows(loaded: Loaded, *, budget: str | None = None, runs: Path = RUNS) -> dict[str, Any]:
     """Let models write the rows that a recipe asks of them, up to a budget.
 

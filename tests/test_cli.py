@@ -28,8 +28,8 @@ ENVIRONMENT = {
 }  # fmt: skip
 COMMANDS = (
     "build", "plan", "train", "evaluate", "ship", "run", "predict", "lint", "generate", "judge",
-    "paraphrase", "convert", "new", "ls", "show", "diff", "compare-data", "eject", "doctor",
-    "schema",
+    "paraphrase", "convert", "review", "new", "ls", "show", "diff", "compare-data", "eject",
+    "doctor", "schema",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Protocol
 
 from luthier.chat import Rendered
+from luthier.data.decisions import Decision
 from luthier.errors import DataError
 from luthier.example import Example
 
@@ -24,11 +25,20 @@ class Candidate:
     labels: Sequence[str]
     """The task's label set; empty unless it is classification."""
     render: Callable[[Example], Rendered]
+    decision: Decision | None = None
+    """What a person decided about it."""
+    edited: str | None = None
+    """Id of what it says after that, where it was edited."""
 
     @cached_property
     def rendered(self) -> Rendered:
         """The row as the model sees it; DataError where its chat template refuses it."""
         return self.render(self.example)
+
+    @property
+    def content(self) -> str:
+        """Id of what the row says now; its own id is of what it said in its source."""
+        return self.edited or self.example.id
 
     @property
     def subject(self) -> str:

@@ -36,6 +36,8 @@ class Reject:
     reason: str
     """`what: details`; rejects are counted by what stands before the first colon."""
     fields: dict[str, Any]
+    example: Example | None = None
+    """The row as it would have been, where it could be shaped: its id names it in a review."""
 
     @property
     def what(self) -> str:
