@@ -113,10 +113,19 @@ def lint(
 
 
 def _of_recipe(path: Path, overrides: Sequence[str], runs: Path) -> _Job:
+    from luthier.data.generating.write import earlier_sources
     from luthier.data.intake import options_of
 
     loaded = load_recipe(path, overrides)
     recipe, root = loaded.recipe, path.parent
+    found, unwritten = earlier_sources(recipe, root, runs)
+    if not found:
+        raise DataError(
+            f"{path}: its rows are written by a model ({', '.join(unwritten)}), and are not yet. "
+            "Run `luthier generate` first."
+        )
+    data = recipe.data.model_copy(update={"sources": found})
+    recipe = recipe.model_copy(update={"data": data})
     render, positions, why = _renderer(recipe, runs)
     context = Context(
         kind=recipe.task.kind, labels=recipe.labels, renders=render is not None,
@@ -132,6 +141,7 @@ def _of_recipe(path: Path, overrides: Sequence[str], runs: Path) -> _Job:
         else:
             job.asked.append((config.use, options_of(config, root)))
     job.read.notes += loaded.notes
+    job.read.notes += [f"{name}: not written yet, so not looked at" for name in unwritten]
     if why:
         job.skipped |= dict.fromkeys(_needing("model"), why)
     return job
