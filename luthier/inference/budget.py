@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Callable
+from collections import deque
+from dataclasses import dataclass
 
-from luthier.errors import LuthierError
+from luthier.errors import LuthierError, nearest
 from luthier.inference.config import BudgetSection, PricesSection
 
 _UNITS = {
     "call": "calls", "calls": "calls", "request": "calls", "requests": "calls",
     "token": "tokens", "tokens": "tokens",
 }  # fmt: skip
-_AMOUNT = re.compile(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kKmM]?)\s*([A-Za-z]*)\s*")
-_TIMES = {"": 1.0, "k": 1e3, "m": 1e6}
+_AMOUNT = re.compile(r"\s*((?:[0-9]{1,3}(?:[,_][0-9]{3})+|[0-9]+)(?:\.[0-9]+)?)\s*([A-Za-z ]*)")
+_TIMES = {"k": 1e3, "m": 1e6}
+_ROUNDING = 1e-9
+"""Money below this is an error of addition."""
 
 
 class BudgetSpent(Exception):
@@ -35,21 +39,33 @@ def parse_budget(text: str, prices: PricesSection | None) -> BudgetSection:
     if found is None:
         raise LuthierError(
             f"--budget: expected a number with calls, tokens or {currency}, such as '500 calls', "
-            f"'200k tokens' or '2.50 {currency}'; found '{text}'."
+            f"'200k tokens' or '2.50 {currency}' (a point before decimals); found '{text}'."
         )
-    number, times, unit = found.groups()
-    amount = float(number.replace(",", "").replace("_", "")) * _TIMES[times.lower()]
-    if amount <= 0:
+    number, words = found.groups()
+    times, unit = _times_and_unit(words.split(), currency)
+    amount = float(number.replace(",", "").replace("_", "")) * times
+    kind = _UNITS.get(unit)
+    if amount <= 0 or (kind and amount < 1):
         raise LuthierError(f"--budget: '{text}' allows nothing.")
-    kind = _UNITS.get(unit.lower())
     if kind is not None:
-        return BudgetSection.model_validate({kind: max(1, int(amount))})
-    if unit and unit.lower() not in (currency.lower(), "money"):
+        return BudgetSection.model_validate({kind: int(amount)})
+    if unit and unit not in (currency.lower(), "money"):
         raise LuthierError(
-            f"--budget: unknown unit '{unit}'. Known: calls, tokens, {currency} (llm.prices)."
+            f"--budget: unknown unit '{' '.join(words.split())}'."
+            f"{nearest(unit, ('calls', 'tokens', currency))} Known: calls, tokens, {currency} (llm.prices)."
         )
     require_prices(prices)
     return BudgetSection(money=amount)
+
+
+def _times_and_unit(words: list[str], currency: str) -> tuple[float, str]:
+    """What a number is multiplied by, and its unit: `k tokens`, `ktokens`, `k`, `MXN`."""
+    unit = " ".join(words).lower()
+    if unit in (*_UNITS, currency.lower(), "money"):  # MXN is no million of XN
+        return 1.0, unit
+    if unit[:1] in _TIMES and (unit[1:2] in ("", " ") or unit[1:] in _UNITS):
+        return _TIMES[unit[0]], unit[1:].strip()
+    return 1.0, unit
 
 
 def require_prices(prices: PricesSection | None) -> None:
@@ -61,69 +77,128 @@ def require_prices(prices: PricesSection | None) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one request or of many."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    money: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.money + other.money,
+        )
+
+    @classmethod
+    def of(cls, prompt_tokens: int, completion_tokens: int, prices: PricesSection | None) -> Cost:
+        """Of one call; without prices it costs nothing."""
+        money = 0.0
+        if prices is not None:
+            money = (prompt_tokens * prices.input + completion_tokens * prices.output) / 1e6
+        return cls(1, prompt_tokens, completion_tokens, money)
+
+
 class Purse:
     """Counts what requests cost and refuses those that the budget has no room for.
 
+    A request is let in when the budget has room for the most that it and all that are in flight
+    may cost. Where it has none, it waits for those before it: they may cost less. So whether it
+    is let in depends on what was asked before it, not on who answered first; and the first one
+    that is refused is the last one: nothing cheaper slips in behind it.
+
+    A request that the log answers was paid in an earlier attempt, and counts when it is asked
+    again: an attempt that goes on where another was killed stops where that would have stopped.
+
     Args:
         budget: where to stop; None: nowhere.
-        prices: what tokens cost; None: nothing.
-        spent: calls, prompt tokens and generated tokens of earlier attempts.
     """
 
-    def __init__(
-        self,
-        budget: BudgetSection | None,
-        prices: PricesSection | None,
-        spent: Callable[[], tuple[int, int, int]],
-    ) -> None:
-        if budget is not None and budget.money is not None:
-            require_prices(prices)
+    def __init__(self, budget: BudgetSection | None) -> None:
         self.budget = budget or BudgetSection()
-        self.prices = prices
-        self._spent = spent
-        self._reserved: dict[str, tuple[int, int]] = {}
+        self.currency = "USD"
+        """Of its money; a session says what its prices are in."""
+        self.spent = Cost()
+        """On all that was asked, by this attempt or earlier ones."""
+        self._counted: set[str] = set()
+        self._reserved: dict[str, Cost] = {}
+        self._waiting: deque[tuple[asyncio.Future[None], str, Cost]] = deque()
+        self._over: str | None = None
+        """Why nothing more is let in."""
 
     @property
     def cost(self) -> float:
-        """What all calls of the log cost; 0 where prices are unknown."""
-        _, prompt, generated = self._spent()
-        return self._money(prompt, generated)
+        """Money spent; 0 where prices are unknown."""
+        return self.spent.money
 
-    def reserve(self, key: str, prompt_tokens: int, completion_tokens: int) -> None:
-        """Set aside what a request may cost at most, until `settle`.
+    def count(self, key: str, cost: Cost) -> None:
+        """Count an answered request, once.
 
         Args:
             key: that of the request.
-            prompt_tokens: estimate.
-            completion_tokens: the most that it may generate.
+            cost: what it really cost.
+        """
+        if key not in self._counted:
+            self._counted.add(key)
+            self.spent += cost
+
+    async def reserve(self, key: str, most: Cost) -> None:
+        """Set aside what a request may cost at most, until `settle`; waits for those before it.
+
+        Args:
+            key: that of the request.
+            most: what it may cost.
 
         Raises:
             BudgetSpent: there is no room for it.
         """
-        calls, prompt, generated = self._spent()
-        calls += len(self._reserved) + 1
-        prompt += sum(p for p, _ in self._reserved.values()) + prompt_tokens
-        generated += sum(g for _, g in self._reserved.values()) + completion_tokens
-        budget = self.budget
-        if budget.calls is not None and calls > budget.calls:
-            raise BudgetSpent(f"the budget of {budget.calls:,} calls is used up")
-        if budget.tokens is not None and prompt + generated > budget.tokens:
-            raise BudgetSpent(
-                f"the budget of {budget.tokens:,} tokens has no room for another request"
-            )
-        if budget.money is not None and self._money(prompt, generated) > budget.money:
-            assert self.prices is not None
-            raise BudgetSpent(
-                f"the budget of {budget.money:,.2f} {self.prices.currency} has no room for another "
-                "request"
-            )
-        self._reserved[key] = (prompt_tokens, completion_tokens)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((turn, key, most))
+        self._let_in()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._waiting = deque(w for w in self._waiting if w[0] is not turn)
+                self._let_in()
+            elif turn.exception() is None:
+                self.settle(key)
+            raise
 
     def settle(self, key: str) -> None:
-        """Give back what was set aside; what it really cost stands in the log."""
+        """Give back what was set aside."""
         self._reserved.pop(key, None)
+        self._let_in()
 
-    def _money(self, prompt: int, generated: int) -> float:
-        if self.prices is None:
-            return 0.0
-        return (prompt * self.prices.input + generated * self.prices.output) / 1e6
+    def _let_in(self) -> None:
+        while self._waiting:
+            turn, key, most = self._waiting[0]
+            if self._over is None and (lacking := self._lacking(most)) is not None:
+                if self._reserved:
+                    return  # what is in flight may cost less than it may
+                self._over = lacking
+            self._waiting.popleft()
+            if turn.done():
+                continue
+            if self._over is not None:
+                turn.set_exception(BudgetSpent(self._over))
+            else:
+                self._reserved[key] = most
+                turn.set_result(None)
+
+    def _lacking(self, most: Cost) -> str | None:
+        total = sum(self._reserved.values(), start=self.spent + most)
+        budget = self.budget
+        if budget.calls is not None and total.calls > budget.calls:
+            return f"the budget of {budget.calls:,} calls is used up"
+        tokens = total.prompt_tokens + total.completion_tokens
+        if budget.tokens is not None and tokens > budget.tokens:
+            return f"the budget of {budget.tokens:,} tokens has no room for another request"
+        if budget.money is not None and total.money > budget.money + _ROUNDING:
+            amount = f"{budget.money:,.2f} {self.currency}"
+            return f"the budget of {amount} has no room for another request"
+        return None

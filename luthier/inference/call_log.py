@@ -115,9 +115,9 @@ class CallLog:
         line = (head + _dumped(body)[1:] + "\n").encode()
         with explained(self.path):
             try:
-                written = os.write(self._file, line)
-                if written < len(line):  # the disk filled up: the next write says so
-                    os.write(self._file, line[written:])
+                rest = line
+                while rest:  # less is written where the disk fills up: the next write says so
+                    rest = rest[os.write(self._file, rest) :]
             except OSError:
                 os.ftruncate(self._file, self._end)
                 raise
@@ -182,13 +182,24 @@ class CallLog:
                 elif end > start:
                     damaged += 1
                 start = end + 1
+            rest = text[start:]
         if start < size:
             with explained(self.path):
+                if self._is_whole(rest):  # an editor took the last line break away
+                    os.write(self._file, b"\n")
+                    return self._read()
                 os.ftruncate(self._file, start)
         if damaged:
             said = "1 line that is" if damaged == 1 else f"{damaged:,} lines that are"
             say(f"{self.path}: {said} no call; what they held is asked again.", style="yellow")
         return start
+
+    @staticmethod
+    def _is_whole(line: bytes) -> bool:
+        try:
+            return _HEAD.match(line) is not None and bool(json.loads(line))
+        except ValueError:
+            return False
 
     def _remember(self, name: bytes, place: _Place) -> None:
         self._forget(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -63,7 +64,8 @@ class LlmSection(Section):
     lora: str | None = None
     """A LoRA adapter as GGUF that the model answers with (`llamacpp`)."""
     extra_body: dict[str, Any] = Field(default={})
-    """Further fields of every request to a server, as in `openai`'s client."""
+    """Further fields of every request to a server, as in `openai`'s client; null takes a field out
+    that the server does not know (`max_tokens: null`)."""
     licence: str | None = None
     """Licence of the model, which its outputs are listed with."""
     outputs: Literal["free", "restricted"] | None = None
@@ -81,6 +83,23 @@ class LlmSection(Section):
                 "expected the NAME of an environment variable, such as OPENAI_API_KEY; a key must "
                 "not stand in a recipe"
             )
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            parts, host = None, None
+        if parts is not None and "@" in parts.netloc:
+            # The value is not repeated: it holds a password, which error messages would show too.
+            raise ValueError("expected an address without user and password; see llm.api_key_env")
+        if parts is None or parts.scheme not in ("http", "https") or not host:
+            raise ValueError("expected an address such as http://127.0.0.1:8000/v1")
         return value
 
     @model_validator(mode="after")

@@ -19,7 +19,10 @@ def main() -> None:
     # What llama.cpp prints is for people; the address is the only line on standard output.
     said = os.dup(1)
     os.dup2(2, 1)
-    server = _server(settings)
+    try:
+        server = _server(settings)
+    except RuntimeError:
+        sys.exit(1)  # llama.cpp has said what is wrong
     os.write(said, json.dumps({"address": server.listening_address}).encode() + b"\n")
     sys.stdin.read()
     os._exit(0)
@@ -34,7 +37,7 @@ def _server(settings: dict[str, Any]) -> Any:
     params.port = 0
     params.api_keys = [settings["key"]]
     params.ui = False
-    params.verbosity = 0
+    params.verbosity = 1  # errors
     params.warmup = False
     params.n_parallel = settings["n_parallel"]
     # The context is shared out evenly among the sequences.

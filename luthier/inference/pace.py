@@ -3,7 +3,7 @@
 Additive increase, multiplicative decrease (D. Chiu and R. Jain, "Analysis of the increase and
 decrease algorithms for congestion avoidance", 1989) after a slow start (V. Jacobson, "Congestion
 avoidance and control", 1988): every answer raises the limit by one until the server pushes back
-for the first time; from then on a whole round of answers does. Being pushed back halves it, once
+for the first time; from then on a whole round of answers does. Being pushed back lowers it, once
 for all requests that were in flight.
 """
 
@@ -17,6 +17,12 @@ from collections.abc import AsyncIterator
 
 FIRST = 8
 """Requests that are sent before anything is known of a server."""
+OVERSHOT = 0.5
+"""Of the limit, after a slow start: it doubles each round, so half of it was still taken."""
+EASED = 0.85
+"""Of the limit, later. TCP's half would leave a server idle that refuses all beyond a limit: on
+average (1 + 0.85) / 2 of the limit is used, instead of 3/4. Routers keep queues for that; servers
+that refuse have none."""
 
 
 class Pace:
@@ -40,20 +46,7 @@ class Pace:
     @contextlib.asynccontextmanager
     async def slot(self) -> AsyncIterator[int]:
         """Wait until one more request may be sent; yields the round it belongs to."""
-        while self._waiting or not self._is_open():
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            self._wake_later()
-            try:
-                await turn
-            except asyncio.CancelledError:
-                with contextlib.suppress(ValueError):
-                    self._waiting.remove(turn)
-                self._let_in()
-                raise
-            if self._is_open():
-                break
-        self.in_flight += 1
+        await self._enter()
         try:
             yield self._round
         finally:
@@ -61,46 +54,67 @@ class Pace:
             self._let_in()
 
     def went_well(self) -> None:
-        """A request was answered: take a little more."""
-        self.limit = min(self.limit + (1.0 if self._probing else 1.0 / self.limit), self.most)
-        self._let_in()
+        """A request was answered: take a little more, if all that may be in flight is."""
+        if self.in_flight >= int(self.limit):
+            more = 1.0 if self._probing else 1.0 / self.limit
+            self.limit = min(self.limit + more, float(self.most))
+            self._let_in()
 
-    def pushed_back(self, sent_in: int, pause: float) -> None:
+    def pushed_back(self, sent_in: int, pause: float | None = None) -> None:
         """The server did not keep up.
 
         Args:
             sent_in: the round that the request was sent in.
+            pause: seconds to send nothing at all, where it said so.
+        """
+        if pause is not None:
+            self.hold(pause)
+        if sent_in == self._round:
+            self._round += 1
+            self.limit = max(1.0, self.limit * (OVERSHOT if self._probing else EASED))
+            self._probing = False
+
+    def lost(self, pause: float) -> None:
+        """Nobody listens: try one request at a time, and begin anew when one is answered.
+
+        Args:
             pause: seconds to send nothing at all.
         """
         self.hold(pause)
-        if sent_in == self._round:
-            self._round += 1
-            self._probing = False
-            self.limit = max(1.0, self.limit / 2)
+        self._round += 1
+        self.limit, self._probing = 1.0, True
 
     def hold(self, seconds: float) -> None:
         """Send nothing for so long."""
         self._resume_at = max(self._resume_at, time.monotonic() + seconds)
-        self._wake_later()
 
-    def _is_open(self) -> bool:
-        return self.in_flight < int(self.limit) and time.monotonic() >= self._resume_at
+    async def _enter(self) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._let_in()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                with contextlib.suppress(ValueError):
+                    self._waiting.remove(turn)
+            else:  # let in and cancelled at once
+                self.in_flight -= 1
+            self._let_in()
+            raise
 
     def _let_in(self) -> None:
-        room = int(self.limit) - self.in_flight
-        if time.monotonic() < self._resume_at:
-            self._wake_later()
-            return
-        for _ in range(min(room, len(self._waiting))):
+        """Let in whoever is first, counted at once, so that nobody who comes later is before it."""
+        while self._waiting and self.in_flight < int(self.limit):
+            left = self._resume_at - time.monotonic()
+            if left > 0:
+                if self._timer is None:
+                    self._timer = asyncio.get_running_loop().call_later(left, self._on_time)
+                return
             turn = self._waiting.popleft()
             if not turn.done():
+                self.in_flight += 1
                 turn.set_result(None)
-
-    def _wake_later(self) -> None:
-        left = self._resume_at - time.monotonic()
-        if left > 0 and self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(left, self._on_time)
 
     def _on_time(self) -> None:
         self._timer = None

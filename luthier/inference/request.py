@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from luthier.example import Message
+from luthier.example import Message, written_out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,11 @@ class Request:
 
     def __post_init__(self) -> None:
         assert bool(self.messages) != (self.prompt is not None), "messages or a prompt"
+        if self.messages:
+            # Calls of tools and their results are part of the words, or they would get lost.
+            object.__setattr__(self, "messages", written_out(self.messages, None))
+        for name in _FLOATS:  # a recipe's 1 is 1.0, or the same request would have two keys
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     def but(self, **changes: Any) -> Request:
         """Return a copy with some attributes changed."""
@@ -75,6 +80,7 @@ class Request:
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
+_FLOATS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 _PLAIN = (
     "prompt", "max_tokens", "temperature", "top_p", "presence_penalty", "frequency_penalty", "stop",
     "n", "seed", "top_logprobs", "json_schema", "grammar",

@@ -16,13 +16,15 @@ import asyncio
 import contextlib
 import random
 import time
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol
 
 from luthier.console import duration, say
 from luthier.errors import ModelError
-from luthier.inference.budget import Purse
+from luthier.inference.budget import Cost, Purse, require_prices
 from luthier.inference.call_log import CallLog
 from luthier.inference.config import BudgetSection, LlmSection
 from luthier.inference.pace import Pace
@@ -35,6 +37,14 @@ TRIES = 8
 """Times a request is sent, before it is given up, to a server that answers others."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between tries: doubled each time, with jitter (OpenAI's client begins at 0.5 too)."""
+LONGEST_WAIT = 600.0
+"""Seconds that a server may ask us to wait; one that asks for more has sold out for now."""
+_WORTH_SAYING = 10.0
+"""Seconds of waiting that people are told of."""
+_TEMPLATE_TOKENS = 64
+"""Room for what a chat template puts around the words: about 35 with SmolLM2's."""
+_TURN_TOKENS = 8
+"""And around each turn."""
 
 
 class Backend(Protocol):
@@ -87,10 +97,9 @@ class Session:
     Args:
         section: which model, and how it is reached.
         log: where answers are kept.
-        budget: where to stop; None: nowhere.
+        budget: where to stop, or a purse that several sessions spend from; None: nowhere.
         runs: where trained runs are found (`model: run:NAME`).
-        backend: one that is open already; None: the section's, opened at the first request that
-            the log cannot answer.
+        backend: one that is open already; None: the section's.
     """
 
     def __init__(
@@ -98,12 +107,16 @@ class Session:
         section: LlmSection,
         log: CallLog,
         *,
-        budget: BudgetSection | None = None,
+        budget: BudgetSection | Purse | None = None,
         runs: Any = RUNS,
         backend: Backend | None = None,
     ) -> None:
         self.section, self.log = section, log
-        self.purse = Purse(budget, section.prices, self._spent)
+        self.purse = budget if isinstance(budget, Purse) else Purse(budget)
+        if section.prices is not None:
+            self.purse.currency = section.prices.currency
+        if self.purse.budget.money is not None:
+            require_prices(section.prices)
         self.tally = Tally()
         self.pace = Pace(section.concurrency)
         self.backend: Backend = backend or BACKENDS.load(section.backend).open(section, runs)
@@ -114,6 +127,9 @@ class Session:
         self._gone_since: float | None = None
         self._answered = 0
         """Requests that a server dealt with since the session began, to tell who is ill."""
+        self._draining = False
+        self._waits_until = 0.0
+        """Until when people were told that the server asks us to wait."""
 
     async def ask(self, request: Request) -> Completion:
         """The answer to a request.
@@ -126,6 +142,7 @@ class Session:
         key = request.key(self.model)
         if (known := self.log.get(key)) is not None:
             self.tally.replayed += 1
+            self._count(key, known)
             return known
         if key not in self._asking:
             self._asking[key] = asyncio.ensure_future(self._paid(key, request))
@@ -134,12 +151,21 @@ class Session:
         return await asyncio.shield(self._asking[key])
 
     async def drain(self) -> None:
-        """Cancel what is not sent yet, and wait for what is: its answers go into the log."""
+        """Cancel what is not sent yet, and wait for what is: its answers go into the log.
+
+        What fails meanwhile is not sent again.
+        """
+        self._draining = True
         for task in list(self._asking.values()):
             if task not in self._sent:
                 task.cancel()
         if self._asking:
             await asyncio.gather(*self._asking.values(), return_exceptions=True)
+
+    @property
+    def on_their_way(self) -> int:
+        """Requests that are sent and not answered."""
+        return len(self._sent)
 
     async def __aenter__(self) -> Session:
         return self
@@ -160,29 +186,48 @@ class Session:
 
     async def _paid(self, key: str, request: Request) -> Completion:
         """Send a request until it is answered, and write the answer down."""
-        # A token is some 4 characters of English, fewer of others; 3 is on the safe side.
-        self.purse.reserve(key, len(request.text) // 3, request.max_tokens * request.n)
+        await self.purse.reserve(key, self._most(request))
         try:
-            for attempt in range(1, 10_000):
-                answered_before = self._answered
+            # What was answered before each of the last tries: others that are tell a request that
+            # cannot be answered from a server that answers nobody.
+            before: deque[int] = deque(maxlen=TRIES)
+            failures = 0
+            while True:
+                answered = self._answered
                 try:
                     return await self._sent_once(key, request)
                 except Trouble as trouble:
                     self.tally.retries += 1
-                    if attempt >= TRIES and trouble.kind != "gone":
-                        if self._answered == answered_before:
-                            raise ModelError(self._ill(trouble, attempt)) from None
+                    if self._draining:
+                        raise ModelError(f"{trouble.said}; not sent again.") from None
+                    if trouble.kind == "gone":
+                        continue  # the pace holds everybody back, and gives up
+                    before.append(answered)
+                    failures += 1
+                    if failures >= TRIES:
+                        if self._answered == before[0]:
+                            raise ModelError(self._ill(trouble, failures)) from None
                         if trouble.kind == "flaky":
-                            return self._given_up(key, request, trouble)
-                    if trouble.kind != "gone":
-                        await asyncio.sleep(_pause(attempt, trouble.retry_after))
-            raise AssertionError("a request is not sent so often")
+                            return self._given_up(key, request, trouble, failures)
+                    await asyncio.sleep(_pause(failures, trouble.retry_after))
         finally:
             self.purse.settle(key)
 
+    def _most(self, request: Request) -> Cost:
+        """What a request may cost at most: a token is a byte or more of the words."""
+        words = len(request.text.encode("utf-8", "replace"))
+        prompt = words + _TEMPLATE_TOKENS + _TURN_TOKENS * len(request.messages)
+        times = request.n  # some servers are asked for several answers one by one
+        return Cost.of(prompt * times, request.max_tokens * times, self.section.prices)
+
+    def _count(self, key: str, found: Completion) -> None:
+        cost = Cost.of(found.prompt_tokens, found.completion_tokens, self.section.prices)
+        self.purse.count(key, cost)
+
     async def _sent_once(self, key: str, request: Request) -> Completion:
+        task = asyncio.current_task()
         async with self.pace.slot() as sent_in:
-            self._sent.add(asyncio.current_task())
+            self._sent.add(task)
             self.tally.started = self.tally.started or time.monotonic()
             started = time.monotonic()
             try:
@@ -191,64 +236,76 @@ class Session:
                 self._ease(trouble, sent_in)
                 raise
             finally:
-                self._sent.discard(asyncio.current_task())
+                self._sent.discard(task)
             self._gone_since = None
             self._answered += 1
             self.log.add(key, request, completion, time.monotonic() - started)
+            self._count(key, completion)
             self.pace.went_well()
         self.tally.calls += 1
         self.tally.prompt_tokens += completion.prompt_tokens
         self.tally.completion_tokens += completion.completion_tokens
-        return Completion(
-            completion.choices, completion.model, completion.prompt_tokens,
-            completion.completion_tokens, completion.unfit, key,
-        )  # fmt: skip
+        return replace(completion, key=key)
 
     def _ease(self, trouble: Trouble, sent_in: int) -> None:
         """Ask less, or wait for the server to come back; stop where it does not."""
+        now = time.monotonic()
         if trouble.kind == "busy":
-            self.pace.pushed_back(sent_in, trouble.retry_after or FIRST_PAUSE)
+            pause = trouble.retry_after
+            if pause is not None and pause > LONGEST_WAIT:
+                raise ModelError(self._sold_out(trouble, pause)) from None
+            self.pace.pushed_back(sent_in, pause)
+            if pause is not None and pause > _WORTH_SAYING and now > self._waits_until:
+                self._waits_until = now + pause
+                say(f"{trouble.said}; it asks to wait {duration(pause)}", style="yellow")
         elif trouble.kind == "gone":
-            now = time.monotonic()
             if self._gone_since is None:
                 self._gone_since = now
-                say(
-                    f"{trouble.said}; waiting up to {duration(self.section.patience)} for it",
-                    style="yellow",
-                )
-            if now - self._gone_since >= self.section.patience:
-                raise ModelError(self._dead(trouble)) from None
+                if self.section.patience:
+                    patience = duration(self.section.patience)
+                    say(f"{trouble.said}; waiting up to {patience} for it", style="yellow")
             left = self.section.patience - (now - self._gone_since)
-            self.pace.pushed_back(sent_in, min(_pause(2), left))
+            if left <= 0:
+                raise ModelError(self._dead(trouble)) from None
+            self.pace.lost(min(_pause(2), left))
 
-    def _given_up(self, key: str, request: Request, trouble: Trouble) -> Completion:
+    def _given_up(self, key: str, request: Request, trouble: Trouble, failures: int) -> Completion:
         """A request that fails while others do not is recorded as what it is."""
-        unfit = f"failed {TRIES} times: {trouble.said}"
+        unfit = f"failed {failures} times: {trouble.said}"
         completion = Completion((), str(self.model.get("model")), unfit=unfit, key=key)
         self.log.add(key, request, completion, 0.0)
+        self._count(key, completion)
         return completion
 
     def _dead(self, trouble: Trouble) -> str:
-        where = self.section.base_url or self.section.model
         return (
-            f"{trouble.said}. Nothing came from {where} for {duration(self.section.patience)} "
-            f"(llm.patience). {self._kept()} Start the server, or correct llm.base_url, and repeat "
-            "the command."
+            f"{trouble.said}. Nothing came from {self._where} for "
+            f"{duration(self.section.patience)} (llm.patience). {self._kept()} Start the server, "
+            "or correct llm.base_url, and repeat the command."
         )
 
     def _ill(self, trouble: Trouble, tries: int) -> str:
-        where = self.section.base_url or self.section.model
         return (
-            f"{where} failed {tries} times in a row: {trouble.said}. {self._kept()} Look at the "
-            "server's own log, and repeat the command."
+            f"{self._where} failed {tries} times in a row: {trouble.said}. {self._kept()} Look at "
+            "the server's own log, and repeat the command."
         )
+
+    def _sold_out(self, trouble: Trouble, pause: float) -> str:
+        return (
+            f"{trouble.said}, and is to be asked again in {duration(pause)}. {self._kept()} Repeat "
+            "the command then."
+        )
+
+    @property
+    def _where(self) -> str:
+        return self.section.base_url or self.section.model
 
     def _kept(self) -> str:
         count = len(self.log)
-        return f"Nothing is lost: {count:,} answers are in {self.log.path} and are not asked again."
-
-    def _spent(self) -> tuple[int, int, int]:
-        return len(self.log), self.log.prompt_tokens, self.log.completion_tokens
+        if not count:
+            return "Nothing was answered yet."
+        many = "1 answer is" if count == 1 else f"{count:,} answers are"
+        return f"Nothing is lost: {many} in {self.log.path}, not to be asked again."
 
 
 def _pause(attempt: int, asked: float | None = None) -> float:
@@ -259,8 +316,18 @@ def _pause(attempt: int, asked: float | None = None) -> float:
 
 
 @contextlib.asynccontextmanager
-async def asking(session: Session) -> Any:
-    """Open a session and let what was sent come in at the end, so that it is not paid in vain."""
+async def asking(session: Session) -> AsyncIterator[Session]:
+    """Open a session and let what was sent come in at the end, so that it is not paid in vain.
+
+    That holds for an end by Ctrl-C too; a second one waits for nothing.
+    """
     async with session:
-        yield session
-        await session.drain()
+        try:
+            yield session
+        except BaseException as error:
+            if (count := session.on_their_way) and not isinstance(error, GeneratorExit):
+                many = "1 answer" if count == 1 else f"{count:,} answers"
+                say(f"Waiting for {many} on the way. Ctrl-C ends it at once, and loses them.")
+            raise
+        finally:
+            await session.drain()

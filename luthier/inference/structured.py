@@ -35,7 +35,7 @@ async def ask_for(
         The answer, or None where none fitted, and the completions it took.
     """
     asked: list[Completion] = []
-    wanted = request.but(json_schema=form.model_json_schema())
+    wanted = request.but(json_schema=closed(form.model_json_schema()))
     for attempt in range(tries):
         if attempt:
             wanted = wanted.but(seed=(request.seed or 0) + attempt * _NEXT_SEED)
@@ -46,6 +46,24 @@ async def ask_for(
         if (found := read_as(completion.text, form)) is not None:
             return found, asked
     return None, asked
+
+
+def closed(schema: Any) -> Any:
+    """A schema whose objects have all their fields and no others.
+
+    So OpenAI's strict mode wants it (it takes no others), and so a model that is held to a schema
+    cannot leave a field out or add its own.
+    """
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: closed(part) for name, part in schema.items() if name != "default"}
+    if isinstance(fields := schema.get("properties"), dict):
+        # A field may be called as a keyword is.
+        found["properties"] = {name: closed(part) for name, part in fields.items()}
+        found |= {"required": list(fields), "additionalProperties": False}
+    return found
 
 
 def read_as(text: str, form: type[Form]) -> Form | None:

@@ -27,7 +27,7 @@ from luthier.data.generating.writing import Writing
 from luthier.data.intake import resolved
 from luthier.data.terms import generator_terms
 from luthier.errors import DataError
-from luthier.inference.budget import BudgetSpent
+from luthier.inference.budget import BudgetSpent, Purse
 from luthier.inference.call_log import CallLog
 from luthier.inference.config import BudgetSection, LlmSection
 from luthier.inference.session import Session, Tally, asking
@@ -48,7 +48,7 @@ def written_sources(
     Args:
         run: reads its recipe, writes `calls.jsonl` and `generated/`.
         runs: where other runs are found.
-        budget: instead of the recipe's.
+        budget: of all sources together, instead of the recipe's.
 
     Raises:
         ModelError: the model cannot be had, or its server is gone.
@@ -57,16 +57,22 @@ def written_sources(
     recipe = run.recipe
     if not any(source.generate for source in recipe.data.sources):
         return list(recipe.data.sources)
-    found = []
+    found, purse = [], Purse(budget) if budget else None
     with CallLog(run.path / CALLS) as log:
         for place, source in enumerate(recipe.data.sources, 1):
             if source.generate is None:
                 found.append(source)
                 continue
             folder = run.path / FOLDER / f"{place}-{source.generate.use}"
-            _write(source, recipe, run.data_root, folder, log, runs, budget)
+            _write(source, recipe, run.data_root, folder, log, runs, purse)
             found.append(_as_file(source, recipe, folder, run.data_root))
     return found
+
+
+def summaries(run: Run) -> dict[str, Any]:
+    """What was written, by the name of the folder it lies in."""
+    found = sorted((run.path / FOLDER).glob("*/summary.json"))
+    return {p.parent.name: json.loads(p.read_text(encoding="utf-8")) for p in found}
 
 
 def _write(
@@ -76,7 +82,7 @@ def _write(
     folder: Path,
     log: CallLog,
     runs: Path,
-    budget: BudgetSection | None,
+    purse: Purse | None,
 ) -> None:
     config = source.generate
     assert config is not None
@@ -86,7 +92,7 @@ def _write(
     options = resolved(module, config.options, root)
     write = GENERATORS.build(config.use, **options)
     started = time.monotonic()
-    session = Session(section, log, budget=budget or config.budget, runs=runs)
+    session = Session(section, log, budget=purse or config.budget, runs=runs)
     with _shown(config.use, int(config.options.get("rows") or 0), session) as show:
         writing = Writing(
             session=session, seed=recipe.seed, method=config.use, root=root,
@@ -178,7 +184,7 @@ def _shown(method: str, wanted: int, session: Session) -> Iterator[Any]:
     with progress(f"Writing ({method})", wanted) as advance:
 
         def show(writing: Writing, kept: int) -> None:
-            note = f"left out {sum(writing.reasons.values()):,}, {_spent(session)}"
+            note = f"left out {sum(writing.reasons.values()):,}, {_spent(session)}  {writing.live}"
             advance(kept, note)
 
         yield show

@@ -12,6 +12,7 @@ import contextlib
 import json
 import secrets
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,12 @@ def _file(name: str, key: str) -> Path:
     if not path.is_file():
         siblings = [str(p) for p in path.parent.glob("*.gguf")] if path.parent.is_dir() else []
         raise ModelError(f"{key}: no file '{name}'.{nearest(name, siblings)}")
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise ModelError(
+                f"{key}: '{name}' is no GGUF file: it does not begin with 'GGUF'. Was it "
+                "downloaded whole?"
+            )
     return path
 
 
@@ -76,20 +83,30 @@ class LlamaCpp:
             "backend": "llamacpp",
             "model": section.model if section.model == packaged.NAME else gguf.name,
             "sha256": file_digest(gguf),
+            "n_ctx": section.n_ctx,  # what is longer is refused, or cut
         }
+        if section.extra_body:
+            self.model["extra_body"] = dict(section.extra_body)
         if lora is not None:
             self.model["lora_sha256"] = file_digest(lora)
         self._process: asyncio.subprocess.Process | None = None
         self._server: OpenAiServer | None = None
         self._starting = asyncio.Lock()
+        self._failed: ModelError | None = None
         self._words = bytearray()
         self._listener: asyncio.Task[None] | None = None
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request."""
         async with self._starting:
+            if self._failed is not None:
+                raise self._failed
             if self._server is None:
-                await self._start()
+                try:
+                    await self._start()
+                except ModelError as error:
+                    self._failed = error
+                    raise
         assert self._server is not None
         try:
             found = await self._server.complete(request)
@@ -97,10 +114,7 @@ class LlamaCpp:
             if trouble.kind != "busy":
                 await self._require_alive()
             raise
-        name = str(self.model["model"])  # it calls itself by its path
-        return Completion(
-            found.choices, name, found.prompt_tokens, found.completion_tokens, found.unfit
-        )
+        return replace(found, model=str(self.model["model"]))  # it calls itself by its path
 
     async def close(self) -> None:
         """End the process."""
@@ -135,12 +149,15 @@ class LlamaCpp:
         self._listener = asyncio.ensure_future(self._listen())
         line = await self._process.stdout.readline()
         if not line:
-            await self._require_alive()
-            raise ModelError(f"{self.gguf}: llama.cpp did not start.{self._last_words()}")
+            await self._process.wait()
+            await asyncio.wait([self._listener], timeout=1)
+            of_lora = f" with {self.lora}" if self.lora else ""
+            raise ModelError(f"{self.gguf}: llama.cpp cannot open it{of_lora}.{self._last_words()}")
         address = json.loads(line)["address"]
         self._server = OpenAiServer(
             self.section, f"{address}/v1", key,
             model=self.model, features=FEATURES, extra={"cache_prompt": True},
+            most_n=1,  # of more it counts the tokens of one only, and takes no more than slots
         )  # fmt: skip
 
     async def _listen(self) -> None:

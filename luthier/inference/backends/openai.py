@@ -12,16 +12,30 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from luthier.console import say
 from luthier.errors import ModelError, nearest
 from luthier.inference.config import LlmSection
 from luthier.inference.request import Choice, Completion, Request, Trouble
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
-_BUSY = (429, 503, 529)
+_BUSY = (408, 429, 503, 529)
+_FLAKY = (409, 425)
+"""Beside what is above 499."""
+_SOLD_OUT = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+"""Codes of OpenAI's 429 that no waiting helps against."""
+_OF_THE_REQUEST = (
+    "content_filter", "content_policy_violation", "context_length_exceeded",
+    "exceed_context_size_error", "string_above_max_length",
+)  # fmt: skip
+"""Codes of refusals that say nothing about other requests (OpenAI, Azure, llama.cpp)."""
+_BYTES_A_TOKEN = 3
+"""Where a server does not say what was used; English has 4, other languages less."""
+_NEXT_SEED = 1_000_003
 _UNFIT = (400, 413, 422)
 _SHOWN = 300
 """Characters of a server's words that are repeated."""
@@ -33,8 +47,14 @@ def open(section: LlmSection, runs: Path) -> OpenAiServer:
     """A server as the recipe names it."""
     del runs
     assert section.base_url is not None, "LlmSection checks it"
-    key = os.environ.get(section.api_key_env)
-    return OpenAiServer(section, section.base_url.rstrip("/"), key)
+    key = (os.environ.get(section.api_key_env) or "").strip()  # files of keys end with a newline
+    if not (key.isascii() and key.isprintable()):
+        # The key is not repeated, nor is the exception that a header would raise of it.
+        raise ModelError(
+            f"the key in {section.api_key_env} has characters that no key has (line breaks, quotes "
+            "of a text processor?). Set it again."
+        )
+    return OpenAiServer(section, section.base_url.rstrip("/"), key or None)
 
 
 class OpenAiServer:
@@ -47,6 +67,7 @@ class OpenAiServer:
         model: what determines the answers; None: the name of the section and its `extra_body`.
         features: what the server can be held to.
         extra: fields of every request.
+        most_n: answers that it gives to one request; None: as many as one asks for.
     """
 
     def __init__(
@@ -58,19 +79,43 @@ class OpenAiServer:
         model: dict[str, Any] | None = None,
         features: frozenset[str] = frozenset({"json_schema", "logprobs", "seed"}),
         extra: Mapping[str, Any] | None = None,
+        most_n: int | None = None,
     ) -> None:
         self.section, self.base_url = section, base_url
         self._key = api_key
-        self.model = model or {"backend": "openai", "model": section.model}
-        if section.extra_body:
-            self.model["extra_body"] = dict(section.extra_body)
+        if model is None:
+            model = {"backend": "openai", "model": section.model}
+            if section.extra_body:
+                model["extra_body"] = dict(section.extra_body)
+        self.model = model
         self.features = features
         self._extra = {**(extra or {}), **section.extra_body}
+        self._most_n = most_n
         self._client: Any = None
         self._fit, self._unfit = 0, 0
+        self._tells_usage = True
 
     async def complete(self, request: Request) -> Completion:
-        """Answer one request."""
+        """Answer one request; in parts where the server gives fewer answers than were asked for."""
+        wanted = request.n
+        found = await self._complete(request.but(n=min(wanted, self._most_n or wanted)))
+        while found.unfit is None and len(found.choices) < wanted:
+            done = len(found.choices)
+            part = min(wanted - done, self._most_n or wanted)
+            # The same seed would give the same answer.
+            seed = None if request.seed is None else (request.seed + done * _NEXT_SEED) % 2**31
+            more = await self._complete(request.but(n=part, seed=seed))
+            if more.unfit is not None:
+                return more
+            found = Completion(
+                found.choices + more.choices,
+                found.model,
+                found.prompt_tokens + more.prompt_tokens,
+                found.completion_tokens + more.completion_tokens,
+            )
+        return replace(found, choices=found.choices[:wanted])
+
+    async def _complete(self, request: Request) -> Completion:
         import httpx2
 
         if request.grammar is not None and "grammar" not in self.features:
@@ -80,19 +125,20 @@ class OpenAiServer:
             )
         path = "/chat/completions" if request.messages else "/completions"
         try:
-            answer = await self._http().post(self.base_url + path, json=self._body(request))
+            # ASCII: half of a surrogate pair, which models do send, is no UTF-8.
+            body = json.dumps(self._body(request), separators=(",", ":")).encode()
+            answer = await self._http().post(self.base_url + path, content=body)
         except httpx2.TimeoutException as error:
             if isinstance(error, httpx2.ConnectTimeout):
                 raise Trouble("gone", f"{self.base_url} does not answer") from None
             raise Trouble(
                 "busy", f"no answer within {self.section.timeout:g} s (llm.timeout)"
             ) from None
-        except httpx2.ConnectError:
-            raise Trouble("gone", f"{self.base_url}: nobody listens there") from None
-        except httpx2.UnsupportedProtocol:
-            raise ModelError(
-                f"llm.base_url: '{self.base_url}' is no address; it begins with http:// or https://."
-            ) from None
+        except httpx2.ConnectError as error:
+            why = f" ({error})" if str(error) else ""
+            raise Trouble("gone", f"{self.base_url}: nobody listens there{why}") from None
+        except httpx2.InvalidURL as error:
+            raise ModelError(f"llm.base_url: '{self.base_url}' is no address: {error}.") from None
         except httpx2.HTTPError as error:
             raise Trouble("flaky", f"the connection broke off ({type(error).__name__})") from None
         if answer.status_code != 200:
@@ -109,7 +155,9 @@ class OpenAiServer:
         import httpx2
 
         if self._client is None:
-            headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+            headers = {"Content-Type": "application/json"}
+            if self._key:
+                headers["Authorization"] = f"Bearer {self._key}"
             most = self.section.concurrency
             self._client = httpx2.AsyncClient(
                 headers=headers,
@@ -131,7 +179,9 @@ class OpenAiServer:
             wanted = body.pop("top_logprobs")
             chat = {"logprobs": True, "top_logprobs": wanted}
             body |= chat if request.messages else {"logprobs": max(wanted, 1)}
-        return body | self._extra
+        body |= self._extra
+        # extra_body: {max_tokens: null} takes out what a server does not know.
+        return {name: value for name, value in body.items() if value is not None}
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -139,53 +189,76 @@ class OpenAiServer:
         try:
             found = json.loads(content)
             choices = tuple(_choice(c) for c in found["choices"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            said = content[:80].decode("utf-8", "replace")
+            used = found.get("usage") or self._estimated(request, choices)
+            prompt = int(used.get("prompt_tokens") or 0)
+            generated = int(used.get("completion_tokens") or 0)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            said = self._without_key(content[:80].decode("utf-8", "replace"))
             raise Trouble("flaky", f"an answer that cannot be read ({said!r})") from None
         if not choices:
             raise Trouble("flaky", "an answer without choices")
-        used = found.get("usage") or {}
-        return Completion(
-            choices,
-            str(found.get("model") or self.section.model),
-            int(used.get("prompt_tokens") or 0),
-            int(used.get("completion_tokens") or 0),
-        )
+        return Completion(choices, str(found.get("model") or self.section.model), prompt, generated)
+
+    def _estimated(self, request: Request, choices: tuple[Choice, ...]) -> dict[str, int]:
+        """Tokens of a call that the server did not count, for budgets."""
+        if self._tells_usage:
+            self._tells_usage = False
+            say(
+                f"{self.base_url} does not say how many tokens it used; {_BYTES_A_TOKEN} bytes are "
+                "counted as one.",
+                style="yellow",
+            )
+        words = (request.text, "".join(c.text for c in choices))
+        prompt, generated = (-(-len(w.encode("utf-8", "replace")) // _BYTES_A_TOKEN) for w in words)
+        return {"prompt_tokens": prompt, "completion_tokens": generated}
 
     async def _refused(self, request: Request, answer: Any) -> Completion:
-        status, said = answer.status_code, self._said(answer)
+        status, said, codes = answer.status_code, *self._said(answer)
         if status in (401, 403):
             raise ModelError(self._wrong_key(status, said))
         if status == 404:
             raise ModelError(await self._unknown_model(said))
+        if status == 429 and not codes.isdisjoint(_SOLD_OUT):
+            raise ModelError(
+                f"{self.base_url} has no credit left for this key ({status}): {said}. What was "
+                "answered is kept; top it up and repeat the command."
+            )
         if status in _UNFIT:
-            self._unfit += 1
+            self._unfit += codes.isdisjoint(_OF_THE_REQUEST)
             if not self._fit and self._unfit >= _UNFIT_AT_FIRST:
                 raise ModelError(
                     f"{self.base_url} refuses every request ({status}): {said}. If it names a "
-                    "parameter, correct it in the recipe."
+                    "parameter, set it in llm.extra_body, or take it out there with null: "
+                    "llm: {extra_body: {max_tokens: null}}."
                 )
             return Completion((), self.section.model, unfit=f"refused ({status}): {said}")
         if status in _BUSY:
             after = _seconds(answer.headers.get("retry-after"))
             raise Trouble("busy", f"the server is busy ({status}): {said}", after)
-        if status >= 500:
+        if status >= 500 or status in _FLAKY:
             raise Trouble("flaky", f"the server failed ({status}): {said}")
         raise ModelError(f"{self.base_url} answered with status {status}: {said}")
 
-    def _said(self, answer: Any) -> str:
-        """What the server says is wrong, without the key that some repeat."""
-        text = answer.text
+    def _said(self, answer: Any) -> tuple[str, set[str]]:
+        """What the server says is wrong, in words and as codes."""
+        text, codes = answer.text, set()
         try:
             found = json.loads(text)
             error = found.get("error", found) if isinstance(found, dict) else found
-            text = str(error.get("message") or error) if isinstance(error, dict) else str(error)
-        except ValueError:
+            text = str(error)
+            if isinstance(error, dict):
+                text = str(error.get("message") or error)
+                codes = {str(error.get(name)) for name in ("code", "type")}
+        except (ValueError, RecursionError):
             pass
+        said = " ".join(self._without_key(text).split())[:_SHOWN].rstrip(".")
+        return said or "no reason given", codes
+
+    def _without_key(self, text: str) -> str:
+        """Some servers repeat the key, or most of it."""
         if self._key:
             text = text.replace(self._key, "***")
-        text = re.sub(r"\bsk-[A-Za-z0-9_*-]{6,}", "***", text)
-        return " ".join(text.split())[:_SHOWN] or "no reason given"
+        return re.sub(r"\bsk-[A-Za-z0-9_*-]{6,}", "***", text)
 
     def _wrong_key(self, status: int, said: str) -> str:
         name = self.section.api_key_env
@@ -215,7 +288,11 @@ class OpenAiServer:
 
 
 def _choice(found: Mapping[str, Any]) -> Choice:
-    text = (found["message"].get("content") or "") if "message" in found else found["text"]
+    if "message" in found:
+        # Held to a schema, OpenAI's models refuse in a field of its own.
+        text = found["message"].get("content") or found["message"].get("refusal") or ""
+    else:
+        text = found["text"]
     if not isinstance(text, str):
         raise TypeError("content")
     return Choice(text, str(found.get("finish_reason") or "stop"), _logprobs(found.get("logprobs")))
@@ -237,13 +314,16 @@ def _seconds(header: str | None) -> float | None:
     if header is None:
         return None
     try:
-        return max(0.0, float(header))
+        seconds = float(header)
     except ValueError:
-        pass
-    from datetime import UTC, datetime
-    from email.utils import parsedate_to_datetime
+        from datetime import UTC, datetime
+        from email.utils import parsedate_to_datetime
 
-    try:
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
+        try:
+            date = parsedate_to_datetime(header)
+        except ValueError:
+            return None
+        if date.tzinfo is None:  # `-0000`: in UTC, from somewhere
+            date = date.replace(tzinfo=UTC)
+        seconds = (date - datetime.now(UTC)).total_seconds()
+    return None if seconds != seconds else max(0.0, seconds)

@@ -66,8 +66,13 @@ class InProcess:
     async def _work(self) -> None:
         while self._waiting:
             await asyncio.sleep(0)  # whoever asks at the same time gets into the same batch
-            size = min(self.section.n_parallel, len(self._waiting))
-            batch = [self._waiting.popleft() for _ in range(size)]
+            batch: list[tuple[Request, asyncio.Future[Completion]]] = []
+            while self._waiting and len(batch) < self.section.n_parallel:
+                request, answer = self._waiting.popleft()
+                if not answer.done():  # nobody waits for it any more
+                    batch.append((request, answer))
+            if not batch:
+                break
             try:
                 found = await asyncio.to_thread(self._answered, [request for request, _ in batch])
             except Exception as error:

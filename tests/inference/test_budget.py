@@ -1,0 +1,238 @@
+"""Budgets: read as people write them, never exceeded, and stopped at in the same place."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+from asked_models import Model, asks, said, section, settle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from luthier.errors import LuthierError
+from luthier.inference.budget import BudgetSpent, Cost, Purse, parse_budget
+from luthier.inference.call_log import CallLog
+from luthier.inference.config import BudgetSection, PricesSection
+from luthier.inference.request import Completion, Request
+from luthier.inference.session import Session, asking
+
+PRICES = PricesSection(input=1.0, output=2.0)
+PESOS = PricesSection(input=1.0, output=2.0, currency="MXN")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("500 calls", {"calls": 500}), ("1 call", {"calls": 1}), ("500calls", {"calls": 500}),
+        ("1,500 requests", {"calls": 1500}), ("10_000 Calls", {"calls": 10_000}),
+        ("200k tokens", {"tokens": 200_000}), ("200ktokens", {"tokens": 200_000}),
+        ("1.5M tokens", {"tokens": 1_500_000}), ("200 k tokens", {"tokens": 200_000}),
+        (" 12 tokens ", {"tokens": 12}), ("2.50", {"money": 2.5}), ("2.50 USD", {"money": 2.5}),
+        ("2.50usd", {"money": 2.5}), ("3 money", {"money": 3.0}), ("1k", {"money": 1000.0}),
+        ("1,000,000.5 usd", {"money": 1_000_000.5}),
+    ],
+)  # fmt: skip
+def test_budgets_as_people_write_them(text: str, expected: dict[str, float]) -> None:
+    found = parse_budget(text, PRICES)
+    assert found.model_dump(exclude_none=True) == expected
+
+
+def test_a_currency_that_begins_as_a_million_does() -> None:
+    assert parse_budget("500 MXN", PESOS).money == 500
+    assert parse_budget("500", PESOS).money == 500
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "expected a number"), ("calls", "expected a number"), ("-5 calls", "expected a"),
+        ("2,50 USD", "a point before decimals"), ("1,5 calls", "a point before decimals"),
+        ("0 calls", "allows nothing"), ("0.5 calls", "allows nothing"), ("0", "allows nothing"),
+        ("5 callz", "Did you mean 'calls'"), ("5 EUR", "unknown unit 'EUR'"),
+        ("5 minutes", "unknown unit 'minutes'"), ("5 calls 6", "expected a number"),
+        ("1e5 tokens", "expected a number"), ("nan", "expected a number"),
+    ],
+)  # fmt: skip
+def test_what_is_no_budget(text: str, words: str) -> None:
+    with pytest.raises(LuthierError) as caught:
+        parse_budget(text, PRICES)
+    assert words in str(caught.value)
+
+
+def test_money_needs_prices(tmp_path: Path) -> None:
+    with pytest.raises(LuthierError, match=r"llm: \{prices: \{input: 0\.15"):
+        parse_budget("2 USD", None)
+    with (
+        CallLog(tmp_path / "calls.jsonl") as log,
+        pytest.raises(LuthierError, match="needs the prices"),
+    ):
+        Session(section(), log, budget=BudgetSection(money=1.0), backend=Model())
+
+
+def test_what_calls_cost() -> None:
+    assert Cost.of(1_000_000, 500_000, PRICES) == Cost(1, 1_000_000, 500_000, 2.0)
+    assert Cost.of(7, 8, None).money == 0
+    purse = Purse(None)
+    purse.count("a", Cost.of(1_000_000, 0, PRICES))
+    purse.count("a", Cost.of(1_000_000, 0, PRICES))
+    assert purse.cost == 1.0, "a request counts once, however often it is asked"
+
+
+# --- sessions with a budget --------------------------------------------------------------------
+
+
+async def ask_all(
+    log: CallLog, model: Model, words: list[str], *, budget: BudgetSection | Purse, **how: object
+) -> tuple[list[str | None], Session]:
+    """Ask many at once; their answers in order, None where the budget had no room."""
+    session = Session(section(**how), log, budget=budget, backend=model)
+    async with asking(session):
+        found = await asyncio.gather(*(session.ask(asks(w)) for w in words), return_exceptions=True)
+    for one in found:
+        assert isinstance(one, (Completion, BudgetSpent)), one
+    return [one.text if isinstance(one, Completion) else None for one in found], session
+
+
+def words(count: int) -> list[str]:
+    return [f"question {i:03}" for i in range(count)]
+
+
+def test_calls_stop_where_the_budget_does(tmp_path: Path) -> None:
+    model = Model(lambda request, _: said(f"re: {request.text}"))
+    with CallLog(tmp_path / "calls.jsonl") as log:
+        found, session = asyncio.run(ask_all(log, model, words(30), budget=BudgetSection(calls=12)))
+        assert [text is not None for text in found] == [i < 12 for i in range(30)]
+        assert len(model.sent) == len(log) == session.tally.calls == 12
+
+
+def test_a_larger_budget_goes_on(tmp_path: Path) -> None:
+    model = Model(lambda request, _: said(f"re: {request.text}"))
+    path = tmp_path / "calls.jsonl"
+    for calls in (5, 5, 4, 12, 12, 40):
+        with CallLog(path) as log:
+            already = len(log)
+            found, session = asyncio.run(
+                ask_all(log, model, words(30), budget=BudgetSection(calls=calls))
+            )
+            done = max(min(calls, 30), already)
+            assert [text is not None for text in found] == [i < done for i in range(30)]
+            assert session.tally.replayed == already
+    assert sorted(model.sent) == words(30), "nothing is asked twice"
+
+
+@given(
+    st.integers(0, 1000), st.integers(1, 40), st.integers(300, 3000),
+    st.sampled_from(["tokens", "money"]),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_it_stops_in_the_same_place_whoever_answers_first(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, at_once: int, limit: int, kind: str
+) -> None:
+    """Never exceeded at any instant, and no order of answers changes who is refused."""
+
+    def cost(text: str) -> int:
+        return random.Random(text).randrange(0, 9)  # at most max_tokens
+
+    async def run(seed: int, at_once: int) -> list[str | None]:
+        chance, model = random.Random(seed), Model()
+        budget = BudgetSection(tokens=limit) if kind == "tokens" else None
+        # A token costs 1 / 1e6 each way, so that both budgets mean the same.
+        prices = PricesSection(input=1, output=1)
+        budget = budget or BudgetSection(money=limit / 1e6)
+        path = tmp_path_factory.mktemp("budget") / "calls.jsonl"
+        with CallLog(path) as log:
+            session = Session(
+                section(max_concurrency=at_once, prices=prices), log, budget=budget, backend=model
+            )
+            session.pace.limit = float(at_once)
+            async with asking(session):
+                tasks = [asyncio.ensure_future(session.ask(asks(w))) for w in words(30)]
+                while not all(task.done() for task in tasks):
+                    await settle()
+                    if model.waiting:
+                        name = chance.choice(sorted(model.waiting))
+                        model.reply(name, said(name, prompt_tokens=3, completion_tokens=cost(name)))
+                    used = session.purse.spent
+                    assert used.prompt_tokens + used.completion_tokens <= limit
+            spent = sum(t.exception() is None for t in tasks)
+            assert len(log) == spent
+        return [None if task.exception() else task.result().text for task in tasks]
+
+    first = asyncio.run(run(seed, at_once))
+    one_by_one = asyncio.run(run(0, 1))
+    assert first == one_by_one
+    refused = [text is None for text in first]
+    assert refused == sorted(refused), "nothing slips in behind the first that is refused"
+    used, most = 0, len("question 000") + 64 + 8
+    for name, text in zip(words(30), first, strict=True):
+        assert (text is not None) == (used + most <= limit)
+        if text is None:
+            break
+        used += 3 + cost(name)
+
+
+def test_who_waits_for_room_can_be_cancelled() -> None:
+    async def run() -> None:
+        purse = Purse(BudgetSection(calls=2))
+        await purse.reserve("a", Cost(1))
+        await purse.reserve("b", Cost(1))
+        waiting = [asyncio.ensure_future(purse.reserve(name, Cost(1))) for name in "cd"]
+        await settle()
+        waiting[0].cancel()
+        await settle()
+        assert waiting[0].cancelled() and not waiting[1].done()
+        purse.settle("a")  # it failed, and was not paid
+        await settle()
+        assert waiting[1].done() and waiting[1].exception() is None
+        third = asyncio.ensure_future(purse.reserve("e", Cost(1)))
+        await settle()
+        purse.settle("b")
+        third.cancel()  # let in and cancelled at once
+        await settle()
+        await asyncio.wait_for(purse.reserve("f", Cost(1)), 5)
+
+    asyncio.run(run())
+
+
+def test_several_sources_spend_from_one_purse(tmp_path: Path) -> None:
+    purse = Purse(BudgetSection(calls=5))
+    model = Model(lambda request, _: said(request.text))
+    with CallLog(tmp_path / "calls.jsonl") as log:
+        first, _ = asyncio.run(ask_all(log, model, words(3), budget=purse))
+        other = Model(lambda request, _: said(request.text))
+        other.model = {"backend": "test", "model": "another"}
+        second, _ = asyncio.run(ask_all(log, other, words(3), budget=purse))
+    assert all(first) and [bool(text) for text in second] == [True, True, False]
+
+
+def test_calls_of_another_source_do_not_count(tmp_path: Path) -> None:
+    """The log is that of the run; a budget of one source is about its own calls."""
+    with CallLog(tmp_path / "calls.jsonl") as log:
+        model = Model(lambda request, _: said(request.text))
+        asyncio.run(ask_all(log, model, words(6), budget=Purse(None)))
+        other = Model(lambda request, _: said(request.text))
+        other.model = {"backend": "test", "model": "another"}
+        found, session = asyncio.run(ask_all(log, other, words(6), budget=BudgetSection(calls=4)))
+    assert [bool(text) for text in found] == [i < 4 for i in range(6)]
+    assert session.purse.spent.calls == 4
+
+
+def test_what_failed_for_good_gives_its_room_back(tmp_path: Path) -> None:
+    def answer(request: Request, times: int) -> Completion | BaseException:
+        del times
+        return ValueError("a mistake of ours") if "0" in request.text else said(request.text)
+
+    async def run(log: CallLog) -> None:
+        budget = BudgetSection(calls=2)
+        async with asking(Session(section(), log, budget=budget, backend=Model(answer))) as session:
+            with pytest.raises(ValueError, match="a mistake of ours"):
+                await session.ask(asks("0"))
+            await session.ask(asks("1"))
+            await session.ask(asks("2"))
+            with pytest.raises(BudgetSpent, match="the budget of 2 calls is used up"):
+                await session.ask(asks("3"))
+
+    with CallLog(tmp_path / "calls.jsonl") as log:
+        asyncio.run(run(log))

@@ -1,0 +1,381 @@
+"""Sessions: what is asked twice is paid once, what was paid is kept, and ill servers are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asked_models import Model, asks, busy, flaky, said, section, settle
+
+from luthier.errors import ModelError
+from luthier.inference import session as sessions
+from luthier.inference.call_log import CallLog
+from luthier.inference.request import Completion, Request, Trouble
+from luthier.inference.session import TRIES, Session, asking
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[CallLog]:
+    with CallLog(tmp_path / "calls.jsonl") as opened:
+        yield opened
+
+
+def in_turn(*answers: Any) -> Model:
+    """The k-th time that a request is sent it gets the k-th answer; the last for ever."""
+    return Model(lambda request, times: answers[min(times, len(answers) - 1)])
+
+
+def gone() -> Trouble:
+    return Trouble("gone", "nobody listens")
+
+
+# --- once --------------------------------------------------------------------------------------
+
+
+def test_equal_requests_in_flight_are_sent_once(log: CallLog) -> None:
+    async def run() -> list[Completion]:
+        model = Model()
+        async with asking(Session(section(), log, backend=model)) as session:
+            tasks = [asyncio.ensure_future(session.ask(asks("a"))) for _ in range(5)]
+            await settle()
+            model.reply("a")
+            found = await asyncio.gather(*tasks)
+            found.append(await session.ask(asks("a")))
+            assert model.sent == ["a"]
+            assert (session.tally.calls, session.tally.replayed) == (1, 1)
+        return found
+
+    found = asyncio.run(run())
+    assert {c.text for c in found} == {"re: a"}
+    assert len({c.key for c in found}) == 1 and found[0].key == asks("a").key(Model().model)
+    assert len(set(found)) == 1, "a replayed answer is the answer"
+
+
+def test_a_failure_is_everybodys_and_is_not_remembered(log: CallLog) -> None:
+    async def run() -> None:
+        model = Model()
+        async with asking(Session(section(), log, backend=model)) as session:
+            tasks = [asyncio.ensure_future(session.ask(asks("a"))) for _ in range(2)]
+            await settle()
+            model.reply("a", ModelError("no such model"))
+            for task in tasks:
+                with pytest.raises(ModelError, match="no such model"):
+                    await task
+            again = asyncio.ensure_future(session.ask(asks("a")))
+            await settle()
+            model.reply("a")
+            assert (await again).text == "re: a"
+
+    asyncio.run(run())
+
+
+def test_other_seeds_are_other_requests(log: CallLog) -> None:
+    async def run() -> None:
+        model = Model(lambda request, _: said(f"{request.seed}"))
+        async with asking(Session(section(), log, backend=model)) as session:
+            for seed in (1, 2, 1):
+                assert (await session.ask(asks("a", seed=seed))).text == str(seed)
+        assert len(model.sent) == 2
+
+    asyncio.run(run())
+
+
+def test_no_more_are_in_flight_than_was_asked_for(log: CallLog) -> None:
+    async def run() -> None:
+        model = Model(lambda request, _: said(request.text))
+        async with asking(Session(section(max_concurrency=3), log, backend=model)) as session:
+            await asyncio.gather(*(session.ask(asks(str(i))) for i in range(40)))
+        assert model.most_in_flight == 3
+
+    asyncio.run(run())
+
+
+# --- nothing that was paid is lost -------------------------------------------------------------
+
+
+def test_an_answer_nobody_waits_for_any_more_is_kept(log: CallLog) -> None:
+    async def run() -> None:
+        model = Model()
+        async with asking(Session(section(), log, backend=model)) as session:
+            task = asyncio.ensure_future(session.ask(asks("a")))
+            await settle()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            model.reply("a")
+            await settle()
+            assert (await session.ask(asks("a"))).text == "re: a"
+        assert model.sent == ["a"]
+
+    asyncio.run(run())
+
+
+async def ended(log: CallLog, model: Model, error: BaseException | None) -> None:
+    """A session that ends, by an error or not, while 2 requests are sent and 3 wait."""
+    async with asking(Session(section(max_concurrency=2), log, backend=model)) as session:
+        for i in range(5):
+            asyncio.ensure_future(session.ask(asks(str(i)))).add_done_callback(_seen)
+        await settle()
+        assert model.sent == ["0", "1"]
+        for i in range(2):
+            asyncio.get_running_loop().call_later(0.01, model.reply, str(i))
+        if error is not None:
+            raise error
+
+
+def _seen(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+@pytest.mark.parametrize("error", [None, ValueError("ours"), ModelError("x"), KeyboardInterrupt()])
+def test_what_was_sent_comes_in_however_it_ends(
+    log: CallLog, error: BaseException | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = Model()
+    if error is None:
+        asyncio.run(ended(log, model, None))
+    else:
+        with pytest.raises(type(error)):
+            asyncio.run(ended(log, model, error))
+    assert model.sent == ["0", "1"], "what waited was never sent"
+    assert len(log) == 2 and model.is_closed
+    assert ("Waiting for 2 answers on the way" in capsys.readouterr().err) == (error is not None)
+
+
+def test_a_cancelled_job_lets_what_was_sent_come_in(log: CallLog) -> None:
+    async def run() -> None:
+        model = Model()
+
+        async def job() -> None:
+            async with asking(Session(section(), log, backend=model)) as session:
+                await session.ask(asks("a"))
+
+        task = asyncio.ensure_future(job())
+        await settle()
+        task.cancel()  # what the first Ctrl-C does
+        await settle()
+        assert not task.done(), "it waits for the answer"
+        model.reply("a")
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(log) == 1 and model.is_closed
+
+    asyncio.run(run())
+
+
+def test_the_second_cancellation_waits_for_nothing(log: CallLog) -> None:
+    async def run() -> None:
+        model = Model()
+
+        async def job() -> None:
+            async with asking(Session(section(), log, backend=model)) as session:
+                await session.ask(asks("a"))
+
+        task = asyncio.ensure_future(job())
+        for _ in range(2):
+            await settle()
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 5)
+        assert len(log) == 0 and model.is_closed
+
+    asyncio.run(run())
+
+
+def test_what_fails_while_it_drains_is_not_sent_again(log: CallLog) -> None:
+    async def run() -> None:
+        model = Model()
+        async with Session(section(), log, backend=model) as session:
+            task = asyncio.ensure_future(session.ask(asks("a")))
+            await settle()
+            draining = asyncio.ensure_future(session.drain())
+            await settle()
+            model.reply("a", flaky())
+            await asyncio.wait_for(draining, 5)
+            with pytest.raises(ModelError, match=r"\(500\): oops; not sent again"):
+                await task
+        assert model.sent == ["a"]
+
+    asyncio.run(run())
+
+
+# --- servers that do not answer ----------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("trouble", [busy(), busy(0.0), flaky()])
+def test_a_failed_request_is_sent_again(log: CallLog, trouble: Trouble) -> None:
+    async def run() -> None:
+        model = in_turn(*[trouble] * (TRIES - 1), said("at last"))
+        async with asking(Session(section(), log, backend=model)) as session:
+            assert (await session.ask(asks("a"))).text == "at last"
+        assert len(model.sent) == TRIES and session.tally.retries == TRIES - 1
+        assert session.tally.calls == 1 == len(log)
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("trouble", [busy(), flaky()])
+def test_a_server_that_answers_nobody_stops_it(log: CallLog, trouble: Trouble) -> None:
+    async def run() -> None:
+        model = in_turn(trouble)
+        async with asking(Session(section(), log, backend=model)) as session:
+            with pytest.raises(ModelError) as caught:
+                await session.ask(asks("a"))
+        text = str(caught.value)
+        assert f"http://127.0.0.1:1/v1 failed {TRIES} times in a row: {trouble.said}" in text
+        assert "Nothing was answered yet" in text and "repeat the command" in text
+        assert len(model.sent) == TRIES and len(log) == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_a_request_that_fails_while_others_do_not_is_recorded_as_that(log: CallLog) -> None:
+    async def run() -> None:
+        model = Model(
+            lambda request, _: flaky() if request.text == "poison" else said(request.text)
+        )
+        async with asking(Session(section(), log, backend=model)) as session:
+            bad = asyncio.ensure_future(session.ask(asks("poison")))
+            count = 0
+            while not bad.done():
+                await session.ask(asks(f"fine {count}"))
+                count += 1
+            found = await bad
+            assert found.unfit == f"failed {TRIES} times: the server failed (500): oops"
+            assert found.choices == () and found.key
+            assert (await session.ask(asks("poison"))).unfit == found.unfit
+        assert model.sent.count("poison") == TRIES, "it is in the log, and not tried again"
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_a_busy_server_that_answers_others_is_never_given_up(log: CallLog) -> None:
+    async def run() -> None:
+        patient = 5 * TRIES
+        model = Model(
+            lambda request, times: (
+                busy() if request.text == "late" and times < patient else said(request.text)
+            )
+        )
+        async with asking(Session(section(), log, backend=model)) as session:
+            late = asyncio.ensure_future(session.ask(asks("late")))
+            count = 0
+            while not late.done():
+                await session.ask(asks(f"fine {count}"))
+                count += 1
+            assert (await late).text == "late"
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_the_last_request_does_not_wait_for_ever_for_a_server_that_fell_ill(log: CallLog) -> None:
+    async def run() -> None:
+        model = Model(lambda request, _: busy() if request.text == "last" else said(request.text))
+        async with asking(Session(section(), log, backend=model)) as session:
+            last = asyncio.ensure_future(session.ask(asks("last")))
+            for i in range(2):
+                await session.ask(asks(f"fine {i}"))
+            with pytest.raises(ModelError, match="2 answers are in"):
+                await asyncio.wait_for(last, 20)
+
+    asyncio.run(run())
+
+
+def test_a_server_that_has_sold_out_stops_it(log: CallLog) -> None:
+    """A daily limit: nobody waits for it with a process that does nothing."""
+
+    async def run() -> None:
+        model = in_turn(busy(7200.0))
+        async with asking(Session(section(), log, backend=model)) as session:
+            with pytest.raises(ModelError, match="to be asked again in 2 h 00 min"):
+                await session.ask(asks("a"))
+        assert model.sent == ["a"]
+
+    asyncio.run(run())
+
+
+def test_people_are_told_of_a_long_wait_once(
+    log: CallLog, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(sessions.Pace, "hold", lambda self, seconds: slept.append(seconds))
+    monkeypatch.setattr(sessions, "_pause", lambda attempt, asked=None: 0.0)
+
+    async def run() -> None:
+        model = in_turn(busy(30.0), busy(30.0), said("a"))
+        async with asking(Session(section(), log, backend=model)) as session:
+            await asyncio.gather(*(session.ask(asks(str(i))) for i in range(3)))
+
+    asyncio.run(run())
+    assert slept == [30.0] * 6
+    assert capsys.readouterr().err.count("it asks to wait 30 s") == 1
+
+
+def test_a_server_that_is_gone_is_waited_for(
+    log: CallLog, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "FIRST_PAUSE", 0.001)
+
+    async def run() -> None:
+        model = in_turn(*[gone()] * (2 * TRIES), said("back"))
+        async with asking(Session(section(), log, backend=model)) as session:
+            tasks = [session.ask(asks(str(i))) for i in range(4)]
+            assert {c.text for c in await asyncio.gather(*tasks)} == {"back"}
+
+    asyncio.run(run())
+    assert capsys.readouterr().err.count("nobody listens; waiting up to 1 min 00 s for it") == 1
+
+
+@pytest.mark.parametrize("patience", [0, 0.02])
+def test_patience_ends(log: CallLog, patience: float) -> None:
+    async def run() -> None:
+        model = Model(lambda request, _: said("fine") if request.text == "first" else gone())
+        async with asking(Session(section(patience=patience), log, backend=model)) as session:
+            await session.ask(asks("first"))
+            with pytest.raises(ModelError) as caught:
+                await session.ask(asks("a"))
+        text = str(caught.value)
+        assert "nobody listens. Nothing came from http://127.0.0.1:1/v1" in text
+        assert "llm.patience" in text and "Start the server" in text
+        assert f"1 answer is in {log.path}" in text
+
+    asyncio.run(run())
+
+
+def test_unfit_is_an_answer(log: CallLog) -> None:
+    async def run() -> None:
+        model = in_turn(Completion((), "m", unfit="refused (400): too long"))
+        async with asking(Session(section(), log, backend=model)) as session:
+            for _ in range(2):
+                assert (await session.ask(asks("a"))).unfit == "refused (400): too long"
+        assert model.sent == ["a"] and session.tally.replayed == 1
+
+    asyncio.run(run())
+
+
+def test_a_mistake_of_ours_is_not_sent_again(log: CallLog) -> None:
+    async def run() -> None:
+        model = in_turn(ZeroDivisionError())
+        async with asking(Session(section(), log, backend=model)) as session:
+            with pytest.raises(ZeroDivisionError):
+                await session.ask(asks("a"))
+        assert model.sent == ["a"]
+        assert session.pace.in_flight == 0
+
+    asyncio.run(run())
+
+
+def test_requests_of_any_words_are_paid_within_their_reserve(log: CallLog) -> None:
+    request: Request = asks("\ud800 " * 10)
+    most = Session(section(), log, backend=Model())._most(request)
+    assert most.prompt_tokens >= 30 and most.completion_tokens == 8
+    assert Session(section(), log, backend=Model())._most(asks("a", n=3)).completion_tokens == 24
