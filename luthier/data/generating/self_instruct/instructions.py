@@ -63,6 +63,8 @@ def _broken_original(instruction: str, settings: Settings) -> str | None:
 
 def _broken(instruction: str, settings: Settings) -> str | None:
     """The first rule that an instruction breaks."""
+    if re.search("[\ud800-\udfff]", instruction):
+        return "damaged: half a surrogate pair"
     # Scripts without spaces have words too; `split` sees one.
     ascii_only = instruction.isascii()
     words = len(instruction.split()) if ascii_only else len(hashed_words([instruction])[0])

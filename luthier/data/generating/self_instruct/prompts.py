@@ -138,8 +138,7 @@ KINDS: tuple[tuple[str, bool], ...] = (
 INPUT_FIRST: tuple[tuple[str, str], ...] = (
     (
         "What should be packed for a day's walk in the mountains?",
-        "Output:\n- Water\n- Bread, nuts and fruit\n- A rain jacket\n- A warm pullover\n"
-        "- Plasters",
+        "Output:\n- Water\n- Bread, nuts and fruit\n- A rain jacket\n- A warm pullover\n- Plasters",
     ),
     (
         "List all the animals in the text, separated by commas.",
@@ -324,7 +323,10 @@ OUTPUT_FIRST: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ),
     (
         "Give the last word of the sentence.",
-        (("bell", "Sentence: At noon rings the bell"), ("snow", "Sentence: We walked home in snow")),
+        (
+            ("bell", "Sentence: At noon rings the bell"),
+            ("snow", "Sentence: We walked home in snow"),
+        ),
     ),
     (
         "Which of these is not a kitchen tool? (a) whisk (b) ladle (c) chisel (d) grater",

@@ -140,7 +140,7 @@ def _problem(name: str, value: Any) -> str | None:
         return None
     if name in _COUNTS:
         least = _COUNTS[name]
-        if not number or value != int(value) or value < least:
+        if not number or not isinstance(value, int) or value < least:
             return f"{name} is {value!r}, expected a whole number of at least {least}."
     elif name in _NUMBERS:
         low, high = _NUMBERS[name]
@@ -152,8 +152,8 @@ def _problem(name: str, value: Any) -> str | None:
     elif name == "chat":
         if not isinstance(value, bool):
             return f"chat is {value!r}, expected true or false."
-    elif name == "blacklist" and (
-        isinstance(value, str) or not all(isinstance(w, str) and w.strip() for w in value)
+    elif name == "blacklist" and not (
+        isinstance(value, (list, tuple)) and all(isinstance(w, str) and w.strip() for w in value)
     ):
         return f"blacklist is {value!r}, expected a list of words."
     return None
@@ -178,5 +178,3 @@ def _combined(settings: Settings) -> list[str]:
             "0 or 1 (--use_clf_seed_tasks_only)."
         )
     return problems
-
-

@@ -51,7 +51,7 @@ class _Answered:
     completion: Completion
 
 
-Found = _Asked | list[_Answered] | None
+Found = _Asked | list[_Answered]
 
 
 async def write(writing: Writing, settings: Settings, seeds: Sequence[Task]) -> None:
@@ -103,11 +103,7 @@ class Steps:
         if tasks := self._next_tasks():
             self.open_tasks += len(tasks)
             return self._instances(tasks)
-        if self._wants_instructions():
-            return self._bootstrap()
-        if self.open_requests or self.open_tasks:
-            return _pass()  # what is on its way may bring more
-        return None
+        return self._bootstrap() if self._wants_instructions() else None
 
     def finished(self) -> bool:
         """Whether there are rows enough, or no use in going on."""
@@ -182,7 +178,7 @@ class Steps:
         """Whether tasks are classification, and then their instances."""
         together = len(tasks)
         kinds = [kind async for _, kind in each_in_order(tasks, self._kind, window=together)]
-        closed = [self._is_closed(kind) for kind in kinds]
+        closed = [says_yes(kind.text, original=self.settings.original) for kind in kinds]
         tokens = [
             # The original has one limit for all prompts of a request.
             self.settings.classification_max_tokens
@@ -206,9 +202,7 @@ class Steps:
 
         places = range(together)
         answers = [answer async for _, answer in each_in_order(places, ask, window=together)]
-        return [
-            _Answered(*one) for one in zip(tasks, kinds, closed, answers, strict=True)
-        ]
+        return [_Answered(*one) for one in zip(tasks, kinds, closed, answers, strict=True)]
 
     async def _kind(self, task: Task) -> Completion:
         prompt = kind_prompt(task.instruction, chat=self.settings.chat)
@@ -220,12 +214,9 @@ class Steps:
         )
         return await self.writing.ask(request)
 
-    def _is_closed(self, kind: Completion) -> bool:
-        if self.settings.original:
-            return kind.text.strip() in ("Yes", "yes", "YES")
-        return re.match(r"\W*yes\b", kind.text, re.IGNORECASE) is not None
-
     def _as_asked(self, prompt: str) -> dict[str, Any]:
+        # Half a surrogate pair, which models do write, is no text that can be sent.
+        prompt = prompt.encode("utf-8", "replace").decode("utf-8")
         if self.settings.chat:
             return {"messages": (Message("user", prompt),)}
         return {"prompt": prompt}
@@ -236,7 +227,7 @@ class Steps:
         """Take in what came of a job."""
         if isinstance(found, _Asked):
             self._take_instructions(found)
-        elif found is not None:
+        else:
             for one in found:
                 self._take_instances(one)
 
@@ -310,11 +301,13 @@ class Steps:
     def _take_instance(
         self, answered: _Answered, place: int, one: Instance, calls: Sequence[Completion]
     ) -> None:
-        task, reason = answered.task, one.reason
-        given = one.input
+        task, reason, given = answered.task, one.reason, one.input
+        original = self.settings.original
         chance = self.writing.random("field name", task.id, place).random()
         if reason is None and chance < self.settings.unnamed_share:
-            given = unnamed(given, original=self.settings.original)
+            given = unnamed(given, original=original)
+        if reason is None and not original and unnamed(one.input, original=False) == one.output:
+            reason = "copied input: the output is the input without its name"
         row = (task.instruction, given, one.output)
         if reason is None and row in self._rows:
             reason = "duplicate: the same row again"
@@ -356,6 +349,16 @@ class Steps:
             notes.append(warning)
 
 
+def says_yes(text: str, *, original: bool) -> bool:
+    """Whether a task is classification, by the model's answer.
+
+    The authors take "Yes", "yes" and "YES" and nothing else: "Yes." and "Yes, it" are a no.
+    """
+    if original:
+        return text.strip() in ("Yes", "yes", "YES")
+    return re.match(r"\W*yes\b", text, re.IGNORECASE) is not None
+
+
 def unnamed(text: str, *, original: bool) -> str:
     """An input without the name of its only field, and without blank lines.
 
@@ -370,7 +373,3 @@ def unnamed(text: str, *, original: bool) -> str:
     if name and len(re.findall(r"^[^\W\d][\w ]{0,30}:\s", text, re.MULTILINE)) == 1:
         text = text[name.end() :]
     return re.sub(r"\n{2,}", "\n", text.strip())
-
-
-async def _pass() -> None:
-    """Nothing: what waits for its turn behind what is being asked."""
