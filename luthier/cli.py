@@ -353,6 +353,36 @@ def generate(
 
 @app.command()
 @guarded
+def judge(
+    file: Annotated[Path, typer.Argument(help="A file of instruction data.")],
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe whose data.llm judges; the packaged model if not.")
+    ] = None,
+    rubric: Annotated[str | None, typer.Option(help="What makes a row good, in words.")] = None,
+    votes: Annotated[int, typer.Option(min=1, help="Times each row is judged.")] = 1,
+    human: Annotated[
+        str | None, typer.Option(help="Column with people's scores, to compare with.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write.")] = None,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> Result:
+    """Have a model score rows, and see if people agree."""
+    from luthier.data.judging.judge_file import judge_file, print_judged
+    from luthier.data.judging.rubric import DEFAULT
+    from luthier.inference.config import LlmSection
+    from luthier.recipe import load
+
+    section = load(recipe).recipe.data.llm if recipe else LlmSection()
+    found = judge_file(
+        file, section, rubric=rubric or DEFAULT, votes=votes, human=human, out=out, runs=runs
+    )
+    print_judged(found)
+    return found.model_dump(mode="json")
+
+
+@app.command()
+@guarded
 def convert(
     source: Annotated[Path, typer.Argument(help="A file of instruction data.")],
     to: Annotated[

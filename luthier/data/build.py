@@ -20,7 +20,7 @@ from luthier.console import blank_lines_skipped, progress, say, table
 from luthier.data.candidate import Candidate
 from luthier.data.config import SourceConfig
 from luthier.data.files import sources
-from luthier.data.generating.write import GENERATORS, written_sources
+from luthier.data.generating.write import CALLS, GENERATORS, written_sources
 from luthier.data.intake import FILTERS, Intake, Keep, files_of
 from luthier.data.kept import Kept
 from luthier.data.mix import bounds_of, interleaved, mixture
@@ -64,7 +64,8 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
     renderer = Renderer(open_tokenizer(recipe.model, runs), recipe.train.train_on)
     with RejectLog(run.path / REJECTS) as rejects, Kept(run.path / _SPILLED) as kept:
         keep = _keeper(kept, recipe)
-        intake = Intake(recipe, shape, renderer, run.data_root, keep, rejects)
+        calls = run.path / CALLS
+        intake = Intake(recipe, shape, renderer, run.data_root, keep, rejects, calls)
         opened = _take_in(intake, recipe)
         _require_rows(len(kept), rejects, run.path / REJECTS)
         _require_families(kept, recipe)

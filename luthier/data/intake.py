@@ -44,6 +44,8 @@ class Intake:
     keep: Keep
     """Is given every row that every filter let pass."""
     rejects: RejectLog
+    calls: Path | None = None
+    """Where answers of models that filters ask are kept."""
     across_rows: bool = True
     """Off, filters that compare rows with earlier ones are left out."""
     read_counts: dict[str, int] = field(default_factory=dict)
@@ -156,15 +158,21 @@ class Intake:
         """
         key = "train" if split == "auto" else split
         if key not in self._filters:
-            built = [
-                FILTERS.build(f.use, **options_of(f, self.root)) for f in self.recipe.data.filters
-            ]
+            built = [FILTERS.build(f.use, **self._options(f)) for f in self.recipe.data.filters]
             if self.recipe.labels:
                 built = [FILTERS.build("labels"), *built]
             if not self.across_rows:
                 built = [f for f in built if not hasattr(f, "remember")]
             self._filters[key] = built
         return self._filters[key]
+
+    def _options(self, config: FilterConfig) -> dict[str, Any]:
+        options = options_of(config, self.root)
+        if getattr(FILTERS.load(config.use), "ASKS", False):
+            options.setdefault("llm", self.recipe.data.llm.model_dump())
+            if self.calls is not None:
+                options.setdefault("log", str(self.calls))
+        return options
 
 
 def options_of(config: FilterConfig, root: Path) -> dict[str, Any]:

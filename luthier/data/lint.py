@@ -36,7 +36,10 @@ BLOCK = 1000
 """Rows that are judged together; some filters read many at once much faster."""
 Record = tuple[Row | Reject, Candidate | Reject]
 """A row as it was read, and as it will be seen."""
-ON_REQUEST = ("decontamination", "language", "length", "novelty", "semantic_duplicates")
+ON_REQUEST = (
+    "decontamination", "judge", "language", "length", "novelty", "perplexity",
+    "semantic_duplicates",
+)  # fmt: skip
 """Filters that need to be told something, or compare all rows with all: only where a recipe names
 them."""
 _FIRST = ("labels", "empty", "exact_duplicates", "contradiction", "near_duplicates")
@@ -113,7 +116,11 @@ def _of_recipe(path: Path, overrides: Sequence[str], runs: Path) -> _Job:
         max_seq_length=recipe.train.max_seq_length, positions=positions,
     )  # fmt: skip
     job = _Job(reading.of_recipe(recipe, root, render or reading.no_model), context)
-    job.asked += [(f.use, options_of(f, root)) for f in recipe.data.filters]
+    for config in recipe.data.filters:
+        if getattr(FILTERS.load(config.use), "ASKS", False):
+            job.skipped[config.use] = "it asks a model, which only a build does"
+        else:
+            job.asked.append((config.use, options_of(config, root)))
     job.read.notes += loaded.notes
     if why:
         job.skipped |= dict.fromkeys(_needing("model"), why)
