@@ -153,9 +153,7 @@ def test_it_stops_in_the_same_place_whoever_answers_first(
                     await settle()
                     if model.waiting:
                         name = chance.choice(sorted(model.waiting))
-                        model.reply(
-                            name, said(name, prompt_tokens=3, completion_tokens=cost(name))
-                        )
+                        model.reply(name, said(name, prompt_tokens=3, completion_tokens=cost(name)))
                     used = session.purse.spent
                     assert used.prompt_tokens + used.completion_tokens <= limit
             spent = sum(t.exception() is None for t in tasks)

@@ -72,7 +72,10 @@ def test_chat_and_completion(serve: Serve, tmp_path: Path) -> None:
         ],
     }  # fmt: skip
     assert sent[False] == {
-        "model": "strong-model", "max_tokens": 2, "temperature": 1.0, "prompt": "capital"
+        "model": "strong-model",
+        "max_tokens": 2,
+        "temperature": 1.0,
+        "prompt": "capital",
     }
 
 

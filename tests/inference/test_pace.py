@@ -153,9 +153,7 @@ steps = st.lists(
 
 @given(steps, st.integers(1, 12))
 @settings(max_examples=150, deadline=None)
-def test_whatever_happens_nobody_waits_for_ever(
-    actions: list[tuple[str, int]], most: int
-) -> None:
+def test_whatever_happens_nobody_waits_for_ever(actions: list[tuple[str, int]], most: int) -> None:
     """Enter, leave, cancel, push back and hold in any order: the limit holds, all get in."""
 
     async def run() -> None:
