@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's protocol and answers as it is told, with faults as they are planned.
+"""A server that speaks OpenAI's protocol, answers as it is told, and fails as it is planned.
 
 A process of its own, on loopback: `Scripted` starts and ends it.
 

@@ -52,7 +52,8 @@ def parse_budget(text: str, prices: PricesSection | None) -> BudgetSection:
     if unit and unit not in (currency.lower(), "money"):
         raise LuthierError(
             f"--budget: unknown unit '{' '.join(words.split())}'."
-            f"{nearest(unit, ('calls', 'tokens', currency))} Known: calls, tokens, {currency} (llm.prices)."
+            f"{nearest(unit, ('calls', 'tokens', currency))} Known: calls, tokens, {currency} "
+            "(llm.prices)."
         )
     require_prices(prices)
     return BudgetSection(money=amount)
