@@ -331,6 +331,28 @@ def lint(
 
 @app.command()
 @guarded
+def generate(
+    recipe: RecipeArg,
+    overrides: Overrides = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Stop at: '500 calls', '200k tokens', '2.50 USD'.")
+    ] = None,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> Result:
+    """Let models write the rows that a recipe asks of them.
+
+    `build` does this too. Every answer is kept: repeat the command to go on, and nothing is asked
+    or paid twice.
+    """
+    from luthier import pipeline
+    from luthier.recipe import load
+
+    return pipeline.write_rows(load(recipe, overrides or []), budget=budget, runs=runs)
+
+
+@app.command()
+@guarded
 def convert(
     source: Annotated[Path, typer.Argument(help="A file of instruction data.")],
     to: Annotated[

@@ -98,6 +98,40 @@ def bring_run_up_to(
         return {last: _bring(run, last, runs, force=force)}
 
 
+def write_rows(loaded: Loaded, *, budget: str | None = None, runs: Path = RUNS) -> dict[str, Any]:
+    """Let models write the rows that a recipe asks of them, up to a budget.
+
+    Args:
+        loaded: the recipe.
+        budget: as on the command line; None: the recipe's own.
+        runs: where run folders are kept.
+
+    Returns:
+        The run, and what was written for each source.
+
+    Raises:
+        LuthierError: the recipe asks no model for rows, or the budget cannot be read.
+    """
+    from luthier.data.generating.write import summaries, written_sources
+    from luthier.inference.budget import parse_budget
+
+    data = loaded.recipe.data
+    asked = [source.generate for source in data.sources if source.generate]
+    if not asked:
+        raise LuthierError(
+            f"{loaded.path}: no source is written by a model; write it as data.sources: "
+            "[{generate: {use: self_instruct, rows: 100}}]."
+        )
+    limit = None
+    if budget is not None:
+        limit = parse_budget(budget, (asked[0].llm or data.llm).prices)
+    is_new = not Run.of(loaded, runs).path.exists()
+    run = Run.create(loaded, runs)
+    with run.lock(), _dropped_if_a_mistake(run) if is_new else contextlib.nullcontext():
+        written_sources(run, runs=runs, budget=limit)
+    return {"run": str(run.path), "generated": summaries(run)}
+
+
 def write_report(run: Run) -> Path:
     """Write report.html from whatever the run has so far."""
     path: Path = importlib.import_module("luthier.reporting.report").report(run)

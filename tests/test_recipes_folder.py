@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from luthier.data.files.sources import PACKAGED, source_file
+from luthier.data.generating.write import GENERATORS
+from luthier.data.intake import files_of, resolved
 from luthier.data.templating.template import load_template
 from luthier.look import REGISTRIES
 from luthier.recipe import load
@@ -35,7 +37,13 @@ def test_a_recipe_of_ours_can_be_run(path: Path) -> None:
     assert loaded.text.startswith("# "), "its first line says what it is for"
     for source in recipe.data.sources:
         found = source_file(source, path.parent)
-        assert source.hub or (found is not None and found.is_file()), source
+        assert source.hub or source.generate or (found is not None and found.is_file()), source
+        if source.generate:
+            module = GENERATORS.load(source.generate.use)
+            GENERATORS.build(
+                source.generate.use, **resolved(module, source.generate.options, FOLDER)
+            )
+            assert all(p.is_file() for p in files_of(module, source.generate.options, FOLDER))
         if source.path and not source.path.startswith(PACKAGED):
             assert FOLDER in found.resolve().parents, "a recipe's data ships with it"  # type: ignore[union-attr]
         assert source.format is None or source.format.use in members("formats")

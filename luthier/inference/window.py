@@ -27,7 +27,8 @@ async def in_order(
     """Keep `window` jobs going, and take their results in the order they were begun.
 
     Args:
-        propose: the next job, made when its turn comes; None: there are no more.
+        propose: the next job, made when its turn comes; None: nothing before the next result is
+            in, and with none under way there is nothing more.
         take: is given each result; may await nothing, so that nothing comes between.
         window: jobs that are begun before the first of them must be done. Results depend on it.
         finished: asked after each result; true ends everything.
@@ -37,13 +38,9 @@ async def in_order(
     """
     begun: deque[asyncio.Task[Found]] = deque()
     try:
-        more = True
         while not finished():
-            while more and len(begun) < window:
-                job = propose()
-                more = job is not None
-                if job is not None:
-                    begun.append(asyncio.ensure_future(job))
+            while len(begun) < window and (job := propose()) is not None:
+                begun.append(asyncio.ensure_future(job))
             if not begun:
                 return
             take(await begun.popleft())

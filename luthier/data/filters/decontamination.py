@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from luthier.data.candidate import Candidate, Filter
+from luthier.data.held_out import HeldOut
 from luthier.data.linting.lint_report import Severity
-from luthier.data.linting.passages import excerpt
-from luthier.data.near import NearIndex
-from luthier.data.places import Places
 from luthier.errors import DataError
-from luthier.example import content_id
 
 SEVERITY: Severity = "error"
 FIX = "Delete the row: what is trained on can no longer test."
 FILES = ("against",)
 """Options that name files, relative to the recipe."""
-_WORDS = 13
-_COMMON = 10
-"""Test rows with the same 13 words from which they are the test's wording, not its content."""
-_NO_SPACES = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-# Case and punctuation do not count; in scripts without spaces every character is a word.
-_WORD = re.compile(f"[{_NO_SPACES}]|[^\\W_{_NO_SPACES}]+")
 
 
 def build(*, against: str | Sequence[str] = (), similarity: float = 0.8) -> Filter:
@@ -48,74 +35,10 @@ def build(*, against: str | Sequence[str] = (), similarity: float = 0.8) -> Filt
         raise DataError(f"filter 'decontamination': similarity is {similarity!r}, not a number.")
     if not 0 < similarity <= 1:
         raise DataError(f"filter 'decontamination': similarity is {similarity}, not in (0, 1].")
-    return _Decontamination(files, similarity)
+    tests = HeldOut(files, similarity)
 
+    def decontamination(row: Candidate) -> str | None:
+        found = tests.like(row.question, row.answer)
+        return f"test data: {found}" if found else None
 
-class _Decontamination:
-    def __init__(self, files: Sequence[str], similarity: float) -> None:
-        # It finds filters, and so this one, by name.
-        from luthier.data.linting.reading import rows_of
-
-        self.places = Places()
-        self.questions: dict[str, int] = {}
-        self.near = NearIndex(similarity)
-        grams: list[NDArray[np.int64]] = []
-        owners: list[NDArray[np.int64]] = []
-        for name in files:
-            for row in rows_of(name, "nothing can be kept apart from it"):
-                number = len(self.places)
-                self.places.append(row.example.origin)
-                words = _words(row.question)
-                if words:
-                    self.questions.setdefault(_key(words), number)
-                self.near.add(self.near.entry(row.question))
-                found = np.unique(np.concatenate([_grams(words), _grams(_words(row.answer))]))
-                grams.append(found)
-                owners.append(np.full(len(found), number))
-        empty = np.zeros(0, np.int64)
-        self.grams, first, counts = np.unique(
-            np.concatenate([empty, *grams]), return_index=True, return_counts=True
-        )
-        self.owners = np.concatenate([empty, *owners])[first]
-        self.rare = counts <= _COMMON
-
-    def __call__(self, row: Candidate) -> str | None:
-        if not len(self.places):
-            return None
-        words = _words(row.question)
-        if words and (same := self.questions.get(_key(words))) is not None:
-            return f"test data: the question is that of {self.places[same]}"
-        for where, said in (("question", words), ("answer", _words(row.answer))):
-            if hit := self._shared(said):
-                place, number = hit
-                shown = excerpt(" ".join(said[place : place + _WORDS]), 50)
-                return (
-                    f"test data: 13 words of the {where} are in {self.places[number]} ('{shown}')"
-                )
-        if words and (near := self.near.similar(self.near.entry(row.question))):
-            number, similarity = max(near, key=lambda pair: pair[1])
-            return f"test data: {similarity:.2f} similar to {self.places[number]}"
-        return None
-
-    def _shared(self, words: Sequence[str]) -> tuple[int, int] | None:
-        """Where 13 words begin that a test row has too, and the row."""
-        grams = _grams(words)
-        if not len(grams) or not len(self.grams):
-            return None
-        at = np.minimum(np.searchsorted(self.grams, grams), len(self.grams) - 1)
-        hits = np.flatnonzero((self.grams[at] == grams) & self.rare[at])
-        return (int(hits[0]), int(self.owners[at[hits[0]]])) if len(hits) else None
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
-
-
-def _key(words: Sequence[str]) -> str:
-    return content_id([" ".join(words)])
-
-
-def _grams(words: Sequence[str]) -> NDArray[np.int64]:
-    """A number for each 13 words that follow each other; only good within this process."""
-    count = len(words) - _WORDS + 1
-    return np.array([hash(tuple(words[i : i + _WORDS])) for i in range(count)], np.int64)
+    return decontamination

@@ -69,6 +69,12 @@ def written_sources(
     return found
 
 
+def summaries(run: Run) -> dict[str, Any]:
+    """What was written, by the name of the folder it lies in."""
+    found = sorted((run.path / FOLDER).glob("*/summary.json"))
+    return {p.parent.name: json.loads(p.read_text(encoding="utf-8")) for p in found}
+
+
 def _write(
     source: SourceConfig,
     recipe: Recipe,
@@ -178,7 +184,7 @@ def _shown(method: str, wanted: int, session: Session) -> Iterator[Any]:
     with progress(f"Writing ({method})", wanted) as advance:
 
         def show(writing: Writing, kept: int) -> None:
-            note = f"left out {sum(writing.reasons.values()):,}, {_spent(session)}"
+            note = f"left out {sum(writing.reasons.values()):,}, {_spent(session)}  {writing.live}"
             advance(kept, note)
 
         yield show

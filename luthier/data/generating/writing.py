@@ -51,6 +51,8 @@ class Writing:
     """How often each reason was given, by what stands before its first colon."""
     notes: list[str] = field(default_factory=list)
     """What the method wants said in the summary: why it stopped, what it could not do."""
+    live: str = ""
+    """Shown behind the progress bar."""
     wanted: int = 0
     """Rows that are to be written, for the progress bar; 0: nobody knows."""
 
