@@ -353,8 +353,8 @@ HERE = Path(__file__).parent
 def built(folder: Path, server: Server, model: Path, *changes: str) -> Run:
     """The recipe with the two lines changed that its comment names, and built."""
     overrides = [
-        f"model={model}", "data.llm.backend=openai", f"data.llm.base_url={server.base_url}",
-        "data.llm.model=strong-model", *changes,
+        f"model={model}", "data.sources.0.generate.rows=120", "data.llm.backend=openai",
+        f"data.llm.base_url={server.base_url}", "data.llm.model=strong-model", *changes,
     ]  # fmt: skip
     run = Run.create(load(RECIPE, overrides), folder)
     build_dataset(run, runs=folder)
