@@ -293,6 +293,17 @@ def test_words_of_a_text_are_no_marks() -> None:
     assert kept(text, "stop", False, original=True) != kept(text, "stop", False, original=False)
 
 
+@pytest.mark.parametrize(
+    "mark", ["Example 1", "**Example 1:**", "## Example 1.", "Example", "Example 1 -"]
+)
+def test_marks_as_models_write_them(mark: str) -> None:
+    again = mark.replace("1", "2")
+    text = f"{mark}\nText: a\n**Output:** b\nExample 3 shows it.\n{again}\nText: c\nOutput: d"
+    assert kept(text, "stop", False, original=False) == [
+        ("Text: a", "b\nExample 3 shows it."), ("Text: c", "d"),
+    ]  # fmt: skip
+
+
 def test_an_example_without_output_is_none() -> None:
     text = "Sure, here they are:\nExample 1\nText: just words\nExample 2\nText: more\nOutput: yes"
     assert kept(text, "stop", False, original=False) == [("Text: more", "yes")]

@@ -17,10 +17,12 @@ _INPUT_ORIGINAL = re.compile(r"Input\s*\d*\s*:")
 _LABEL_ORIGINAL = "Class label:"
 # By default marks count where they stand in the prompt: where a line begins. "For Example" and
 # "Output:" within a sentence are words of the text.
-_EXAMPLE = re.compile(r"^[ \t*#]*Example(?:[ \t]*\d+[ \t]*[.:)]?|[ \t]*[.:)]?[ \t]*$)[ \t*]*", re.M)
-_OUTPUT = re.compile(r"^[ \t*]*Output[ \t]*\d*[ \t]*:[ \t*]*", re.M)
-_INPUT = re.compile(r"^[ \t*]*Input[ \t]*\d*[ \t]*:[ \t*]*", re.M)
-_LABEL = re.compile(r"^[ \t*]*Class label[ \t]*\d*[ \t]*:[ \t*]*", re.M | re.I)
+_EXAMPLE = re.compile(
+    r"^[ \t*#]*Example(?:[ \t]*\d+[ \t*]*(?:[.:)-]|$)|[ \t*]*[.:]?[ \t*]*$)[ \t*]*", re.MULTILINE
+)
+_OUTPUT = re.compile(r"^[ \t*]*Output[ \t]*\d*[ \t]*:[ \t*]*", re.MULTILINE)
+_INPUT = re.compile(r"^[ \t*]*Input[ \t]*\d*[ \t]*:[ \t*]*", re.MULTILINE)
+_LABEL = re.compile(r"^[ \t*]*Class label[ \t]*\d*[ \t]*:[ \t*]*", re.MULTILINE | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
