@@ -158,6 +158,30 @@ def test_a_whole_run_as_the_original_would_do_it(tmp_path: Path) -> None:
     _require_instances(taken, backend, writing)
 
 
+def test_prompts_of_a_batch_show_what_was_there_before_it(tmp_path: Path) -> None:
+    for window in (2, 9):
+        backend = Scripted(strong, order=window)
+        method = build(num_instructions=60, compat="original")
+        writing, _ = write(method, backend, tmp_path / str(window), window=window)
+        batches = {row["task"]: row["request_idx"] for row in writing.rows}
+        shown = 0
+        for row in writing.rows:
+            for parent in row["parents"]:
+                if parent in batches:
+                    assert batches[parent] < row["request_idx"]
+                    shown += 1
+        assert shown > 20
+
+
+def test_what_is_left_out_has_its_lineage(tmp_path: Path) -> None:
+    writing, _ = write(build(rows=40), Scripted(warty), tmp_path / "log")
+    kinds = Counter[int]()
+    for row in writing.left_out:
+        assert len(row["parents"]) == 8 and row["generator"] == "scripted-1"
+        kinds[len(row["calls"])] += 1
+    assert kinds.keys() == {1, 3}, "instructions have one request behind them, instances three"
+
+
 def _require_instances(taken: list[dict[str, Any]], backend: Scripted, writing: Writing) -> None:
     """Instances of every task, five at a time, are those of the reference."""
     kinds = {_task(r): reference.is_classification(warty(r)) for r in backend.asked if is_kind(r)}
