@@ -28,7 +28,8 @@ ENVIRONMENT = {
 }  # fmt: skip
 COMMANDS = (
     "build", "plan", "train", "evaluate", "ship", "run", "predict", "lint", "generate", "judge",
-    "convert", "new", "ls", "show", "diff", "eject", "doctor", "schema",
+    "paraphrase", "convert", "review", "new", "ls", "show", "diff", "compare-data", "eject",
+    "doctor", "schema",
 )  # fmt: skip
 
 

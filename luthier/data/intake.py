@@ -111,6 +111,8 @@ class Intake:
         return candidate
 
     def _take(self, row: Candidate | Reject, opened: Opened, filters: Sequence[Filter]) -> bool:
+        if self.shape.reviewed is not None:
+            self.shape.reviewed.meet(row.example.id if row.example is not None else None)
         found = row if isinstance(row, Reject) else self._judged(row, filters)
         if isinstance(found, Reject):
             self.rejects.add(found)
@@ -126,15 +128,18 @@ class Intake:
         return True
 
     def _judged(self, candidate: Candidate, filters: Sequence[Filter]) -> Candidate | Reject:
-        origin = candidate.example.origin
+        origin, decision = candidate.example.origin, candidate.decision
         try:
-            reason = next(filter(None, (judge(candidate) for judge in filters)), None)
+            reasons = filter(None, (judge(candidate) for judge in filters))
+            reason = next((r for r in reasons if not (decision and decision.waives(r))), None)
             reason = reason or self._unusable(candidate)
         except DataError as error:
             said = str(error).removeprefix(f"{origin}: ")
             reason = f"cannot be rendered: {said}"
         if reason:
-            return Reject(origin, reason, dict(candidate.example.fields))
+            if decision and decision.rescues and self.shape.reviewed:
+                self.shape.reviewed.left_out_again += 1
+            return Reject(origin, reason, dict(candidate.example.fields), candidate.example)
         return candidate
 
     def forget(self) -> None:

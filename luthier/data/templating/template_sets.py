@@ -47,7 +47,7 @@ from luthier.errors import DataError, nearest, unknown
 
 _KEYS = ("description", "fields", "templates")
 _MEMBER_KEYS = (
-    "system", "input", "target", "inverted", "super_ni", "only_with", "only_without",
+    "system", "input", "target", "inverted", "super_ni", "lineage", "only_with", "only_without",
 )  # fmt: skip
 
 
@@ -150,6 +150,7 @@ def _member(
         inverted=inverted,
         only_with=_condition(member, "only_with", name, known, path),
         only_without=_condition(member, "only_without", name, known, path),
+        metadata=dict(member.get("lineage") or {}),
     )
     for key in ("system", "input", "target"):
         for field in placeholders(str(member.get(key) or "")):
