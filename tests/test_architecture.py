@@ -136,6 +136,23 @@ def test_a_stages_config_imports_no_machinery() -> None:
             assert mine <= {"section", "inference.config"}, f"{path} imports {mine}"
 
 
+def test_asking_models_is_a_room_below_the_stages() -> None:
+    """`inference/` knows no stage, and no stage but data has a model asked."""
+    rooms = (*STAGES, *ABOVE_THE_STAGES[2:])
+    wrong, users = [], set()
+    for path in FILES:
+        mine = name_of(path).split(".")[0]
+        for line, imported in imports(tree_of(path)):
+            theirs = module_of(imported).split(".")[0] if "luthier" in imported else ""
+            if mine == "inference" and theirs in rooms:
+                wrong.append(f"{place(path, line)} imports {imported}")
+            if theirs == "inference" and mine != "inference":
+                users.add(mine)
+    assert not wrong, "\n".join(wrong)
+    assert users & set(STAGES) == {"data"}
+    assert users <= {"data", *ABOVE_THE_STAGES}
+
+
 def light() -> list[str]:
     """Modules that must be importable in an instant, on a machine without a working torch."""
     return [
