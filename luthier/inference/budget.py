@@ -95,6 +95,11 @@ class Cost:
             self.money + other.money,
         )
 
+    def __sub__(self, other: Cost) -> Cost:
+        return self + Cost(
+            -other.calls, -other.prompt_tokens, -other.completion_tokens, -other.money
+        )
+
     @classmethod
     def of(cls, prompt_tokens: int, completion_tokens: int, prices: PricesSection | None) -> Cost:
         """Of one call; without prices it costs nothing."""
@@ -127,6 +132,8 @@ class Purse:
         """On all that was asked, by this attempt or earlier ones."""
         self._counted: set[str] = set()
         self._reserved: dict[str, Cost] = {}
+        self._set_aside = Cost()
+        """Sum of `_reserved`."""
         self._waiting: deque[tuple[asyncio.Future[None], str, Cost]] = deque()
         self._over: str | None = None
         """Why nothing more is let in."""
@@ -172,7 +179,10 @@ class Purse:
 
     def settle(self, key: str) -> None:
         """Give back what was set aside."""
-        self._reserved.pop(key, None)
+        if (most := self._reserved.pop(key, None)) is not None:
+            self._set_aside -= most
+            if not self._reserved:
+                self._set_aside = Cost()  # without the errors of additions
         self._let_in()
 
     def _let_in(self) -> None:
@@ -189,10 +199,11 @@ class Purse:
                 turn.set_exception(BudgetSpent(self._over))
             else:
                 self._reserved[key] = most
+                self._set_aside += most
                 turn.set_result(None)
 
     def _lacking(self, most: Cost) -> str | None:
-        total = sum(self._reserved.values(), start=self.spent + most)
+        total = self.spent + self._set_aside + most
         budget = self.budget
         if budget.calls is not None and total.calls > budget.calls:
             return f"the budget of {budget.calls:,} calls is used up"

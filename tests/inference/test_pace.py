@@ -56,6 +56,21 @@ def test_it_is_eased_once_for_all_that_were_in_flight() -> None:
     assert pace.limit == 1.0
 
 
+def test_it_lingers_below_where_it_was_pushed_back() -> None:
+    pace = Pace(100)
+    filled(pace, 2)
+    pace.pushed_back(0)
+    pace.pushed_back(1)
+    knee, limits = 16, []
+    assert pace.limit == knee * EASED
+    for _ in range(24):
+        filled(pace, 1)
+        limits.append(pace.limit)
+    close = sum(knee - 1 <= limit < knee + 1 for limit in limits)
+    assert close >= 12, "two steps take it some 16 rounds"
+    assert limits[-1] > knee + 1, "beyond, a server that now takes more is followed as before"
+
+
 def test_it_never_exceeds_what_was_asked_for() -> None:
     pace = Pace(10)
     filled(pace, 5)
