@@ -87,6 +87,9 @@ class SourceConfig(Section):
     """Whether the licence allows commercial use; null: by `licence`."""
     generator: str | None = None
     """The model that wrote the rows; null: people did, or nobody knows."""
+    outputs: Literal["free", "restricted"] | None = None
+    """Whether the terms of that model let its outputs train other models for any purpose; null: by
+    its name, where luthier knows it."""
     weight: float | None = Field(default=None, gt=0)
     """Share of the source in a mixture (`data.mix: {strategy: weights}`)."""
     max_rows: int | None = Field(default=None, ge=1)

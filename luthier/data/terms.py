@@ -101,6 +101,10 @@ def terms_of(source: SourceConfig | None, entry: Entry | None) -> Terms:
     licence = source.licence or (entry.licence if entry else None)
     generator = source.generator or (entry.generator if entry else None)
     said, by_generator = generator_terms(generator)
+    if source.outputs is not None:
+        by_generator = "yes" if source.outputs == "free" else "no"
+    elif by_generator == "unclear" and source.commercial is not None:
+        by_generator = source.commercial  # whoever says that of the rows knows who wrote them
     if entry is not None and source.generator is None:
         said = entry.generator_terms or said
     by_licence = source.commercial or commercial_by_licence(licence)

@@ -26,7 +26,7 @@ from luthier.data.config import GenerateConfig, SourceConfig
 from luthier.data.generating.writing import Writing
 from luthier.data.intake import resolved
 from luthier.data.terms import generator_terms
-from luthier.errors import DataError
+from luthier.errors import CheckFailed, DataError
 from luthier.inference.budget import BudgetSpent, Purse
 from luthier.inference.call_log import CallLog
 from luthier.inference.config import BudgetSection, LlmSection
@@ -93,7 +93,7 @@ def _write(
     write = GENERATORS.build(config.use, **options)
     started = time.monotonic()
     session = Session(section, log, budget=purse or config.budget, runs=runs)
-    with _shown(config.use, int(config.options.get("rows") or 0), session) as show:
+    with _shown(config.use, _wanted(config), session) as show:
         writing = Writing(
             session=session, seed=recipe.seed, method=config.use, root=root,
             window=config.window or 2 * section.concurrency, labels=recipe.labels, show=show,
@@ -101,14 +101,26 @@ def _write(
         stopped = asyncio.run(_run(session, write, writing))
     _save(folder, writing, config, stopped)
     _tell(writing, session, stopped, time.monotonic() - started)
+    if stopped and not writing.rows:
+        raise CheckFailed(
+            f"data.sources: {config.use}: {stopped}, and no row was finished by then. The "
+            f"{len(log):,} answers so far are kept; allow more and repeat the command."
+        )
     if not writing.rows:
         reasons = ", ".join(f"{what} ({n})" for what, n in writing.reasons.most_common(8))
         raise DataError(
             f"data.sources: {config.use} wrote no row that could be kept"
-            + (f"; {stopped}" if stopped else "")
             + (f". Left out: {reasons}; see {folder / 'left_out.jsonl'}" if reasons else "")
             + "."
         )
+
+
+def _wanted(config: GenerateConfig) -> int:
+    """Rows that are asked for, for the progress bar; 0 where that is not one number."""
+    rows = config.options.get("rows")
+    if isinstance(rows, dict):
+        rows = sum(n for n in rows.values() if isinstance(n, int))
+    return rows if isinstance(rows, int) else 0
 
 
 async def _run(session: Session, write: Any, writing: Writing) -> str | None:
@@ -132,6 +144,7 @@ def _as_file(source: SourceConfig, recipe: Recipe, folder: Path, root: Path) -> 
         "generator": source.generator or section.model,
         "licence": source.licence or "of the generator's outputs",
         "commercial": source.commercial or outputs_of(section),
+        "outputs": source.outputs or section.outputs,
     }
     if source.format is None:
         changes["format"] = GENERATORS.load(config.use).FORMAT

@@ -1,0 +1,181 @@
+"""From a recipe to rows that a model on a real server wrote, and a dataset of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_server import Scripted
+
+from luthier import pipeline
+from luthier import recipe as recipes
+from luthier.artifacts import DataStats, load_examples
+from luthier.cli import app
+from luthier.data.build import build
+from luthier.errors import CheckFailed, DataError, LuthierError
+from luthier.run import Run
+
+MakeRun = Callable[..., Run]
+SECRET = "sk-very-secret-4711"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    here = Path(__file__).parent
+    with Scripted(tmp_path / "server", answers="task_answers", path=(here,), key=SECRET) as one:
+        yield one
+
+
+@pytest.fixture
+def sections(server: Scripted, tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "seeds.csv").write_text(
+        "sentence,label\nWe will mend the roof.,True\nNobody mends a roof.,False\n"
+    )
+    generate = {
+        "use": "task", "description": "Promises.", "seeds": "seeds.csv", "input": "sentence",
+        "output": "label", "rows": 40,
+    }  # fmt: skip
+    llm = {"backend": "openai", "model": "strong-model", "base_url": server.base_url}
+    return {"data": {"llm": llm, "sources": [{"generate": generate}]}}
+
+
+def generated(run: Run) -> dict[str, bytes]:
+    folder = run.path / "generated" / "1-task"
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+
+
+def test_a_dataset_that_a_model_writes(
+    make_run: MakeRun, sections: dict[str, Any], server: Scripted
+) -> None:
+    run = make_run(**sections)
+    stats = build(run)
+    assert sum(s.rows for s in stats.splits.values()) == 40
+    labels = [split.labels for split in stats.splits.values()]
+    assert sum(counts["True"] for counts in labels) == 20
+    [terms] = stats.terms
+    assert terms.generator == "strong-model" and terms.commercial == "unclear"
+    row = load_examples(run, "train")[0]
+    assert row.fields["method"] == "task" and row.fields["generator"] == "strong-model-2026-01"
+    assert len(row.fields["calls"]) == 2
+    assert stats.rows_read == {os.path.relpath(
+        run.path / "generated/1-task/rows.jsonl", run.data_root): 40}  # fmt: skip
+    summary = json.loads(generated(run)["summary.json"])
+    assert summary["rows"] == 40 and summary["stopped"] is None
+    assert len(server.completed()) == len((run.path / "calls.jsonl").read_text().splitlines())
+
+
+def test_built_again_it_asks_nobody(
+    make_run: MakeRun, sections: dict[str, Any], server: Scripted
+) -> None:
+    run = make_run(**sections)
+    build(run)
+    first, asked = generated(run), len(server.asked())
+    for folder in (run.path / "generated").iterdir():
+        for path in folder.iterdir():
+            path.unlink()
+    build(run)
+    assert generated(run) == first
+    assert len(server.asked()) == asked
+
+
+def test_no_key_is_written_anywhere(make_run: MakeRun, sections: dict[str, Any]) -> None:
+    run = make_run(**sections)
+    build(run)
+    files = [path for path in run.path.rglob("*") if path.is_file()]
+    assert len(files) > 8
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_a_budget_on_the_command_line_stops_and_the_build_goes_on(
+    make_run: MakeRun, sections: dict[str, Any], server: Scripted, tmp_path: Path
+) -> None:
+    make_run(**sections)
+    loaded = recipes.load(tmp_path / "recipe.yaml")
+    found = pipeline.write_rows(loaded, budget="60 calls", runs=tmp_path / "runs")
+    written = found["generated"]["1-task"]
+    assert written["rows"] < 40 and "60 calls" in written["stopped"]
+    assert len(server.completed()) == 60
+    run, _ = pipeline.bring_up_to(loaded, "data", runs=tmp_path / "runs")
+    assert sum(s.rows for s in DataStats.load(run).splits.values()) == 40
+    bodies = [json.dumps(one["body"], sort_keys=True) for one in server.completed()]
+    assert len(set(bodies)) == len(bodies), "nothing was paid twice"
+
+
+def test_what_terms_forbid_is_refused_before_it_is_paid(
+    make_run: MakeRun, sections: dict[str, Any], server: Scripted
+) -> None:
+    data = sections["data"]
+    run = make_run(data={**data, "use": "commercial"})
+    with pytest.raises(DataError, match="not known to allow it"):
+        build(run)
+    run = make_run(data={**data, "use": "commercial", "llm": {**data["llm"], "model": "gpt-4o"}})
+    with pytest.raises(DataError, match="OpenAI terms of use"):
+        build(run)
+    assert server.asked() == []
+    run = make_run(data={**data, "use": "commercial", "llm": {**data["llm"], "outputs": "free"}})
+    assert build(run).terms[0].commercial == "yes"
+
+
+def test_a_model_whose_terms_restrict_outputs_marks_its_rows(
+    make_run: MakeRun, sections: dict[str, Any]
+) -> None:
+    data = sections["data"]
+    run = make_run(data={**data, "llm": {**data["llm"], "outputs": "restricted"}})
+    assert build(run).terms[0].commercial == "no"
+
+
+def test_a_recipe_without_generation_says_how(make_run: MakeRun, tmp_path: Path) -> None:
+    make_run()
+    with pytest.raises(LuthierError, match="no source is written by a model"):
+        pipeline.write_rows(recipes.load(tmp_path / "recipe.yaml"), runs=tmp_path / "runs")
+
+
+def test_money_needs_prices(make_run: MakeRun, sections: dict[str, Any], tmp_path: Path) -> None:
+    make_run(**sections)
+    with pytest.raises(LuthierError, match="prices"):
+        pipeline.write_rows(
+            recipes.load(tmp_path / "recipe.yaml"), budget="2 USD", runs=tmp_path / "runs"
+        )
+
+
+def test_the_command(
+    make_run: MakeRun, sections: dict[str, Any], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    make_run(**sections)
+    with pytest.raises(SystemExit) as ended:
+        app(["generate", str(tmp_path / "recipe.yaml"), "--runs", str(tmp_path / "r"), "--json"])
+    assert ended.value.code in (0, None)
+    out, err = capsys.readouterr()
+    assert json.loads(out)["generated"]["1-task"]["rows"] == 40
+    assert "tokens/s" in err and "True:20/20 False:20/20" in err
+
+
+def test_mistakes_have_their_lines(tmp_path: Path, tiny_model_dir: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        f"name: r\nmodel: {tiny_model_dir}\ntask: {{kind: chat}}\ndata:\n"
+        "  llm: {backend: openai, api_key_env: sk-oops-a-key}\n"
+        "  sources:\n    - generate: {use: self_instrukt}\n"
+        "    - generate: {use: task, descripton: x, seeds: s.csv}\n"
+    )
+    with pytest.raises(LuthierError) as told:
+        recipes.load(path)
+    said = str(told.value)
+    assert "r.yaml:7" in said and "unknown generator 'self_instrukt'" in said
+    assert "r.yaml:8" in said and "Did you mean 'description'?" in said
+    assert "NAME of an environment variable" in said and "sk-oops" not in said
+
+
+def test_a_budget_that_brings_no_row_says_no(
+    make_run: MakeRun, sections: dict[str, Any], tmp_path: Path
+) -> None:
+    make_run(**sections)
+    loaded = recipes.load(tmp_path / "recipe.yaml")
+    with pytest.raises(CheckFailed, match="no row was finished by then"):
+        pipeline.write_rows(loaded, budget="5 calls", runs=tmp_path / "runs")
