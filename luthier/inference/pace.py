@@ -108,12 +108,9 @@ class Pace:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                with contextlib.suppress(ValueError):
-                    self._waiting.remove(turn)
-            else:  # let in and cancelled at once
+            if not turn.cancelled():  # let in and cancelled at once
                 self.in_flight -= 1
-            self._let_in()
+                self._let_in()
             raise
 
     def _let_in(self) -> None:

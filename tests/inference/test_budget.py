@@ -197,6 +197,25 @@ def test_who_waits_for_room_can_be_cancelled() -> None:
     asyncio.run(run())
 
 
+def test_nothing_cheaper_slips_in_behind_what_was_refused(tmp_path: Path) -> None:
+    """Else what is asked would depend on what answers happened to cost."""
+
+    async def run(log: CallLog) -> list[bool]:
+        model = Model(lambda request, _: said(request.text))
+        session = Session(section(), log, budget=BudgetSection(tokens=500), backend=model)
+        sizes = (8, 8, 400, 8, 8)
+        asked = [asks(str(i), max_tokens=most) for i, most in enumerate(sizes)]
+        async with asking(session):
+            found = await asyncio.gather(*map(session.ask, asked), return_exceptions=True)
+            with pytest.raises(BudgetSpent):
+                await session.ask(asks("later"))
+        return [isinstance(one, Completion) for one in found]
+
+    with CallLog(tmp_path / "calls.jsonl") as log:
+        log.add("0" * 64, asks("before"), said("x", prompt_tokens=50), 0.0)
+        assert asyncio.run(run(log)) == [True, True, False, False, False]
+
+
 def another() -> Model:
     model = Model(lambda request, _: said(request.text))
     model.model = {"backend": "test", "model": "another"}
