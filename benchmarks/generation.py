@@ -42,17 +42,21 @@ from luthier.inference.call_log import CallLog
 from luthier.inference.config import LlmSection
 from luthier.inference.request import Choice, Completion, Request
 from luthier.inference.session import Session, asking
+from luthier.inference.window import each_in_order
 
 RESULTS = Path(__file__).parent / "results" / "generation.json"
 KNEE, SERVICE = 16, 0.1
 """Requests that the scripted server works on at once, and seconds of each."""
 LOADS = (4, 8, 16, 24, 32, 64)
 CALLS = 1500
-LLAMA_LOADS = (2, 4, 8, 16)
-LLAMA_CALLS, LLAMA_TOKENS = 64, 32
+LLAMA_LOADS = (4, 8, 16)
+LLAMA_CALLS, LLAMA_TOKENS = 48, 24
 OVERHEAD_CALLS, OVERHEAD_LOAD = 1500, 16
 LOGGED = 100_000
-RATE_CALLS, RATE_TOKENS = 16, 48
+RATE_CALLS, RATE_TOKENS = 16, 32
+N_THREADS: int | None = None
+"""Of llama.cpp; `--n-threads`. On a machine with other work, threads that wait for one another
+make no headway: give it one."""
 
 
 def prompt(i: int) -> str:
@@ -86,7 +90,9 @@ def throughput() -> dict[str, Any]:
                 for n in loads
             }
             say(f"{kind}: plain {rounded(plain)} requests/s")
-            session = with_session(server.section(), CALLS, 16, Path(folder))
+            best = max(plain, key=lambda n: plain[n])
+            plain[best] = asyncio.run(plain_load(server.base_url, "strong-model", best, CALLS, 16))
+            session = asyncio.run(with_session(server.section(), CALLS, 16, Path(folder)))
         found[kind] = compared(plain, session)
         say(f"{kind}: session {found[kind]}")
     return found
@@ -131,25 +137,20 @@ async def plain_load(
         return int(calls) / (time.perf_counter() - started)
 
 
-def with_session(
+async def with_session(
     section: LlmSection, calls: int, tokens: int, folder: Path, backend: Any = None
 ) -> dict[str, float]:
-    """Requests a second of a session: of all, from the first on, and of the second half."""
+    """Requests a second of a session: of all, from the first on, and of the second half.
+
+    Asked as the methods that write rows ask: a window of twice what may be in flight.
+    """
     ended: list[float] = []
-
-    async def run(log: CallLog) -> float:
-        async with asking(Session(section, log, backend=backend)) as session:
-
-            async def one(request: Request) -> None:
-                await session.ask(request)
-                ended.append(time.perf_counter())
-
-            started = time.perf_counter()
-            await asyncio.gather(*(one(r) for r in requests(calls, tokens, first=5 * 10**8)))
-            return started
-
     with CallLog(folder / "calls.jsonl") as log:
-        started = asyncio.run(run(log))
+        async with asking(Session(section, log, backend=backend)) as session:
+            asked = requests(calls, tokens, first=5 * 10**8)
+            started = time.perf_counter()
+            async for _ in each_in_order(asked, session.ask, window=2 * section.concurrency):
+                ended.append(time.perf_counter())
     half = len(ended) // 2
     return {
         "from the start": calls / (ended[-1] - started),
@@ -159,7 +160,7 @@ def with_session(
 
 def llama_throughput() -> dict[str, Any]:
     """The same with llama.cpp and the packaged model."""
-    section = LlmSection(n_ctx=512)
+    section = LlmSection(n_ctx=512, n_threads=N_THREADS)
     found: dict[str, Any] = {"calls": LLAMA_CALLS, "tokens": LLAMA_TOKENS}
 
     async def plain(load: int) -> float:
@@ -178,32 +179,10 @@ def llama_throughput() -> dict[str, Any]:
     loads = {n: asyncio.run(plain(n)) for n in LLAMA_LOADS}
     say(f"llama.cpp: plain {rounded(loads)} requests/s")
 
-    class Started:
-        """The backend with its process running, as the plain test has it."""
-
-        def __init__(self) -> None:
-            self.backend = llamacpp.open(section, Path("runs"))
-            self.model, self.features = self.backend.model, self.backend.features
-            self.complete, self.close = self.backend.complete, self.backend.close
-
     async def session(folder: Path) -> dict[str, float]:
-        backend, ended = Started(), list[float]()
-        await backend.complete(Request(prompt="Hello", max_tokens=1))
-        with CallLog(folder / "calls.jsonl") as log:
-            async with asking(Session(section, log, backend=backend)) as opened:
-
-                async def one(request: Request) -> None:
-                    await opened.ask(request)
-                    ended.append(time.perf_counter())
-
-                started = time.perf_counter()
-                asked = requests(LLAMA_CALLS, LLAMA_TOKENS, first=5 * 10**8)
-                await asyncio.gather(*(one(r) for r in asked))
-        half = len(ended) // 2
-        return {
-            "from the start": LLAMA_CALLS / (ended[-1] - started),
-            "steady": (LLAMA_CALLS - half) / (ended[-1] - ended[half - 1]),
-        }
+        backend = llamacpp.open(section, Path("runs"))
+        await backend.complete(Request(prompt="Hello", max_tokens=1))  # as the plain test has it
+        return await with_session(section, LLAMA_CALLS, LLAMA_TOKENS, folder, backend)
 
     with tempfile.TemporaryDirectory() as folder:
         found["packaged"] = compared(loads, asyncio.run(session(Path(folder))))
@@ -220,8 +199,8 @@ def overhead() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, Scripted(Path(name)) as server:
         section = server.section(max_concurrency=OVERHEAD_LOAD)
         ways: dict[str, Callable[[], Any]] = {
-            "session, with its log": lambda: with_session(
-                section, OVERHEAD_CALLS, 16, Path(tempfile.mkdtemp(dir=name))
+            "session, with its log": lambda: asyncio.run(
+                with_session(section, OVERHEAD_CALLS, 16, Path(tempfile.mkdtemp(dir=name)))
             ),
             "bare httpx2": lambda: asyncio.run(
                 plain_load(server.base_url, "strong-model", OVERHEAD_LOAD, OVERHEAD_CALLS, 16)
@@ -324,7 +303,7 @@ def opened_log() -> dict[str, Any]:
 
 def rate() -> dict[str, Any]:
     """Generated tokens a second of the packaged model, by what runs it."""
-    section = LlmSection(n_ctx=512)
+    section = LlmSection(n_ctx=512, n_threads=N_THREADS)
     found: dict[str, Any] = {"calls": RATE_CALLS, "tokens": RATE_TOKENS, "load": section.n_parallel}
     ways = {"llamacpp": llamacpp.open, "transformers": transformers.open}
     for name, opening in ways.items():
@@ -414,16 +393,26 @@ def written(results: dict[str, Any]) -> str:
     if found := results.get("rate"):
         lines += table(
             f"Generated tokens a second of the packaged model, {found['load']} sequences at once, "
-            f"{found['tokens']} tokens each.",
+            f"{found['tokens']} tokens each; {found['n_threads']} threads of llama.cpp.",
             ["backend", "tokens/s"], [[n, found[n]] for n in ("llamacpp", "transformers")],
         )  # fmt: skip
+    loads = {n: found["load_of_the_machine_before"] for n in PARTS if (found := results.get(n))}
+    busy = ", ".join(f"{name} {load}" for name, load in loads.items())
+    lines += [
+        "",
+        f"Processes that were running or waiting before each part (load average): {busy}.",
+    ]
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    chosen = parser.parse_args().parts or list(PARTS)
+    parser.add_argument("--n-threads", type=int, help="threads of llama.cpp; all cores if left out")
+    given = parser.parse_args()
+    chosen = given.parts or list(PARTS)
+    global N_THREADS
+    N_THREADS = given.n_threads
     if wrong := set(chosen) - set(PARTS):
         parser.error(f"unknown part {', '.join(wrong)}; known: {', '.join(PARTS)}")
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -434,10 +423,13 @@ def main() -> None:
             versions.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
-    results["machine"] = f"{describe()}. {', '.join(versions)}."
+    machine = describe()
+    results["machine"] = f"{machine.device_name}, {machine.cores} cores; {', '.join(versions)}."
     for name in chosen:
         load = os.getloadavg()[0]
         results[name] = PARTS[name]() | {"load_of_the_machine_before": round(load, 1)}
+        if name in ("llamacpp", "rate"):
+            results[name]["n_threads"] = N_THREADS or os.cpu_count()
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
         results = json.loads(RESULTS.read_text())  # numbers as names become words
         RESULTS.with_suffix(".md").write_text(written(results))
