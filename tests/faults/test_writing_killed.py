@@ -1,4 +1,4 @@
-"""SIGKILL while a model writes rows: nothing in the log is paid twice, and the rows are the same."""
+"""SIGKILL while a model writes: nothing in the log is paid twice, and the rows are the same."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _write(
     options = resolved(module, config.options, root)
     write = GENERATORS.build(config.use, **options)
     started = time.monotonic()
-    session = Session(section, log, budget=purse or config.budget, runs=runs)
+    session = Session(section, log, budget=purse or config.budget, runs=runs, purpose=folder.name)
     with _shown(config.use, _wanted(config), session) as show:
         writing = Writing(
             session=session, seed=recipe.seed, method=config.use, root=root,
