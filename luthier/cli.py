@@ -312,8 +312,8 @@ def list_things(
 ) -> Result:
     """List runs, models, datasets, templates, plugins.
 
-    Kinds: runs, models, datasets, templates, filters, formats, lints, checks, baselines, metrics,
-    exporters, starters.
+    Kinds: runs, models, datasets, templates, filters, formats, generators, lints, checks,
+    baselines, metrics, exporters, starters.
     """
     from luthier import look
 

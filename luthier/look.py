@@ -30,6 +30,7 @@ REGISTRIES = {
     "exporters": "luthier.shipping.exporters",
     "filters": "luthier.data.filters",
     "formats": "luthier.data.formats",
+    "generators": "luthier.data.generators",
     "lints": "luthier.data.checks",
     "metrics": "luthier.evaluation.metrics",
 }
