@@ -1,7 +1,7 @@
 """How much of the promises detector is the draw: the recipe trained again with other seeds.
 
-    python benchmarks/promises_draws.py --real real.csv --runs draws      about 20 minutes
-    python benchmarks/promises_draws.py --set "no mean" train.swa_start=null --set "as it is"
+    python benchmarks/promises_draws.py --real real.csv --runs draws
+    python benchmarks/promises_draws.py --set "last step" train.swa_start=null --set "as it is"
 
 A draw is a seed: it decides on the first weights, the order of rows and the split. The first seed
 is also drawn with character references in the rows resolved ("&amp;" -> "&"), where there are any:
@@ -29,11 +29,14 @@ from typing import Any
 import numpy as np
 from contestants.jobs import RECIPES
 from contestants.results import table
-from sklearn.metrics import roc_auc_score
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
 
 from luthier import pipeline, predict, recipe
 from luthier.artifacts import load_examples
 from luthier.console import say
+from luthier.example import Example
 from luthier.run import Run
 
 ROWS = "luthier:promises.csv"
@@ -47,7 +50,7 @@ class Draw:
     real: np.ndarray
     """Probability of True for the sentences of `--real`."""
     scores: dict[str, float]
-    """What is known of it: authored test accuracy and AUROC, validation loss, ..."""
+    """What is known of it; authored rows are those of validation and calibration."""
 
 
 def main() -> None:
@@ -98,13 +101,18 @@ def _resolved(rows: str) -> str:
 
 def _measure(name: str, run: Run, texts: list[str], gold: list[bool]) -> Draw:
     predictor = predict.load(run)
-    test = load_examples(run, "test")
-    p_test = _probabilities(predictor, [str(row.fields["input"]) for row in test])
-    scores = {"validation loss": run.events("validation")[-1]["metrics"]["loss"]}
-    scores |= _scores("authored test", p_test, [row.label == "True" for row in test])
+    calibration = load_examples(run, "calibration")
+    authored = load_examples(run, "validation") + calibration
+    p, is_true = _probabilities(predictor, _texts(authored)), _are_true(authored)
+    scores = _scores("authored", p, is_true)
+    scores["authored: loss over labels"] = log_loss(is_true, p)
     real = _probabilities(predictor, texts)
     if gold:
         scores |= _scores("real", real, gold)
+        scores["real: says True"] = float((real > 0.5).mean())
+        at = _threshold(p[-len(calibration) :], _are_true(calibration))
+        hits = np.asarray(real > at) == np.asarray(gold)
+        scores["real: accuracy, threshold of calibration"] = float(hits.mean())
     return Draw(name, real, scores)
 
 
@@ -115,6 +123,20 @@ def _probabilities(predictor: predict.Predictor, texts: list[str]) -> np.ndarray
 def _scores(what: str, p: np.ndarray, gold: list[bool]) -> dict[str, float]:
     hits = np.asarray(p > 0.5) == np.asarray(gold)
     return {f"{what}: accuracy": float(hits.mean()), f"{what}: AUROC": roc_auc_score(gold, p)}
+
+
+def _texts(rows: list[Example]) -> list[str]:
+    return [str(row.fields["input"]) for row in rows]
+
+
+def _are_true(rows: list[Example]) -> list[bool]:
+    return [row.label == "True" for row in rows]
+
+
+def _threshold(p: np.ndarray, gold: list[bool]) -> float:
+    """The probability at which rows are as often True as not (Platt 1999)."""
+    fitted = LogisticRegression(C=1e6).fit(logit(p)[:, None], gold)
+    return float(expit(-fitted.intercept_[0] / fitted.coef_[0, 0]))
 
 
 def _page(draws: list[Draw]) -> str:
