@@ -63,10 +63,9 @@ def build(
         "reformulation_max_tokens": reformulation_max_tokens, "cross_reference": cross_reference,
         "chat": chat, "patience": patience,
     }  # fmt: skip
-    wrong = [
-        *problems(given, counts=numbers.COUNTS, numbers=SAMPLING, switches=numbers.SWITCHES),
-        *([] if isinstance(demonstrations, str) else [f"demonstrations is {demonstrations!r}, expected a file."]),
-    ]  # fmt: skip
+    wrong = [*problems(given, counts=numbers.COUNTS, numbers=SAMPLING, switches=numbers.SWITCHES)]
+    if not isinstance(demonstrations, str):
+        wrong.append(f"demonstrations is {demonstrations!r}, expected a file.")
     require_none("unnatural", wrong)
     settings, groups = Settings(**given), read_demonstrations(demonstrations)  # type: ignore[arg-type]
 

@@ -42,7 +42,7 @@ Rule = Callable[[Evolution], str | None]
 
 
 def unchanged(it: Evolution) -> str | None:
-    """The first rule where nobody need be asked: it is the given one, white space and case apart."""
+    """The first rule where nobody need be asked: case and white space apart it is the given one."""
     if _plain(it.evolved) == _plain(it.given):
         return "unchanged: the evolved instruction is the given one"
     return None

@@ -1,4 +1,4 @@
-"""What the model is asked: to make an instruction harder, to find a rarer one, to compare, to answer.
+"""What the model is asked: for a harder instruction, for a rarer one, whether two are equal.
 
 Structure, numbers and the marks around prompts are those of the authors' code (nlpxucan/WizardLM,
 Evol_Instruct/depth.py and breadth.py; the paper's appendix for complicated inputs and the

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from luthier.console import say
 from luthier.data.rows import Reject
@@ -51,7 +52,9 @@ def read_seeds(path: str) -> list[Seed]:
         if name in ids:  # rows of one record: its instances
             name = f"{name}-{content_id([text])[:6]}"
         ids.add(name)
-        found[text] = Seed(name, text, row.origin)
+        # Without its folder: rows are the same wherever the file lies.
+        origin = replace(row.origin, source=Path(row.origin.source).name)
+        found[text] = Seed(name, text, str(origin))
     if lost:
         few = "; ".join(f"{r.origin}: {r.reason}" for r in lost[:3])
         say(f"{path}: {len(lost)} of the rows are no instructions ({few})", style="yellow")

@@ -140,7 +140,7 @@ class _EvolInstruct:
                 temperature=self.settings.temperature,
                 top_p=self.settings.top_p,
                 seed=self.writing.number(*purpose),
-            )  # fmt: skip
+            )
         )
         calls.append(completion)
         text = completion.text.strip()
