@@ -25,8 +25,8 @@ FIRST = re.compile(r"The First Prompt: (.*)\nThe Second Prompt: (.*)\nYour", re.
 LAST = re.compile(r"#(?:The )?Given Prompt#:\n((?:(?!#(?:The )?Given Prompt#:\n).)*)\n#\w+ Prompt#:\n$", re.DOTALL)  # fmt: skip  # noqa: E501
 SHOWN_BY = {
     "one more constraint": "constraints", "deeper and broader": "deepening",
-    "more specific": "concretizing", "in several steps": "reasoning", "Add data": "complicate_input",
-    "brand new": "breadth",
+    "more specific": "concretizing", "in several steps": "reasoning",
+    "Add data": "complicate_input", "brand new": "breadth",
 }  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def lineage_is_complete(writing: Writing) -> None:
     known = {row["id"]: row for row in [*writing.rows, *writing.left_out]}
     assert len(known) == len(writing.rows) + len(writing.left_out), "ids are unique"
     for row in known.values():
-        assert row["operation"] in OPERATIONS and 1 <= row["round"]
+        assert row["operation"] in OPERATIONS and row["round"] >= 1
         here = row
         while (parent := here["parents"][0]) != row["original"]:
             assert known[parent]["original"] == row["original"]
@@ -190,7 +190,9 @@ def test_a_model_that_always_fails_leaves_every_attempt(seeds: str, tmp_path: Pa
     )
     assert not writing.rows and stopped is None
     assert writing.reasons == {"no information gain": 48}
-    assert {row["given"] for row in writing.left_out} == {f"Tell me of river {i}." for i in range(12)}
+    assert {row["given"] for row in writing.left_out} == {
+        f"Tell me of river {i}." for i in range(12)
+    }
 
 
 def test_rules_can_be_chosen(seeds: str, tmp_path: Path) -> None:
@@ -206,9 +208,8 @@ def test_rules_can_be_chosen(seeds: str, tmp_path: Path) -> None:
 
 def test_the_six_operations_are_drawn_evenly(tmp_path: Path) -> None:
     path = tmp_path / "many.jsonl"
-    path.write_text(
-        "".join(json.dumps({"instruction": f"Do thing {i}.", "output": "x"}) + "\n" for i in range(300))
-    )  # fmt: skip
+    tasks = [{"instruction": f"Do thing {i}.", "output": "x"} for i in range(300)]
+    path.write_text("".join(json.dumps(task) + "\n" for task in tasks))
     backend = Scripted(strong)
     writing, _ = write(build(seeds=str(path), rules=[]), backend, tmp_path / "log")
     drawn = Counter(row["operation"] for row in writing.rows)

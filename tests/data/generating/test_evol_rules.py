@@ -110,6 +110,12 @@ def test_words_of_the_prompt(given: str, evolved: str, leak: str | None) -> None
     assert (f"'{leak}'" in found) if leak and found else found == leak
 
 
+@pytest.mark.parametrize("operation", prompts.OPERATIONS)
+def test_a_model_that_repeats_the_prompt(operation: str) -> None:
+    asked = prompts.evolve(operation, "Sort it.", "json")
+    assert elimination.leaked_prompt(Evolution("Sort it.", asked))
+
+
 def test_prompts_have_their_parts() -> None:
     given = "Sort these:\n| b | a |"
     for operation in prompts.OPERATIONS:

@@ -91,10 +91,10 @@ class _Unnatural:
         """Examples whose output was asked for, and those that have come back."""
         self.fruitless = 0
         """Requests for examples in a row that brought none."""
-        self.formulations: dict[str, list[tuple[str, Completion]]] = {}
-        """Of each instruction."""
-        self.examples: dict[str, list[tuple[_Done, str]]] = {}
-        """Of each instruction, those with an output, and the ids of their rows."""
+        self.formulations: dict[str | int, list[tuple[str, Completion]]] = {}
+        """Of each instruction; of each example where they are not shared."""
+        self.examples: dict[str | int, list[tuple[_Done, str]]] = {}
+        """Likewise, those with an output, and the ids of their rows."""
 
     # --- asking -------------------------------------------------------------------------------
 
@@ -141,12 +141,13 @@ class _Unnatural:
         done = _Done(task, output, reason, call)
         if reason is not None:
             return done
-        known = {reading.same_formulation(task.example.instruction)}
+        original = reading.same_formulation(task.example.instruction)
+        known = {original}
         good = bad = 0
         while good < settings.reformulations and bad < settings.reformulation_tries:
             attempt = await self._reformulation(task, good + bad)
             if attempt.reason is None and (same := reading.same_formulation(attempt.text)) in known:
-                what = "as before" if good else "the instruction itself"
+                what = "the instruction itself" if same == original else "as before"
                 attempt = _Attempt(attempt.text, f"known formulation: {what}", attempt.call)
             elif attempt.reason is None:
                 known.add(same)
@@ -223,7 +224,8 @@ class _Unnatural:
             self._leave_out(done.reason, fields, task.number, task.group, calls)
             return
         name = self._keep(fields, task, calls)
-        instruction = task.example.key[0]
+        # Those of other examples with this instruction; rows with them are written as it is.
+        instruction = task.example.key[0] if self.settings.cross_reference else task.number
         others = self.examples.setdefault(instruction, [])
         before = self.formulations.setdefault(instruction, [])
         known = {reading.same_formulation(text) for text, _ in before}
@@ -231,21 +233,17 @@ class _Unnatural:
         for attempt in done.attempts:
             reason = attempt.reason
             if reason is None and reading.same_formulation(attempt.text) in known:
-                # The paper compares those of one example; rows would be the same.
                 reason = "known formulation: another example with this instruction has it"
             if reason is None:
                 mine.append((attempt.text, attempt.call))
                 continue
             said = {"instruction": task.example.instruction, "reformulation": attempt.text}
             self._leave_out(reason, said, task.number, task.group, [attempt.call], [name])
-        for text, call in mine:
+        for text, call in [*mine, *before]:
             self._keep_reformulation(done, name, text, call)
-        if self.settings.cross_reference or not others:
-            for text, call in before:
-                self._keep_reformulation(done, name, text, call)
-            for other, parent in others:
-                for text, call in mine:
-                    self._keep_reformulation(other, parent, text, call)
+        for other, parent in others:
+            for text, call in mine:
+                self._keep_reformulation(other, parent, text, call)
         before += mine
         others.append((done, name))
 
@@ -303,4 +301,4 @@ def _instance(example: Demonstration, output: str) -> dict[str, Any]:
         "instruction_with_input": f"{example.instruction}\n{example.input}",
         "input": example.input, "constraints": example.constraints, "output": output,
     }  # fmt: skip
-    return {"instruction": example.instruction, "instances": [one]}
+    return {"instruction": example.instruction, "instances": [one], "reformulations": []}
