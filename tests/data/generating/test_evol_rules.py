@@ -100,6 +100,7 @@ def test_responses_without_content(response: str, is_empty: bool) -> None:
         ("Sort it.", "Sort it as the given prompt says.", "given prompt"),
         ("Sort it.", "#Created Prompt#: sort them.", "#Created Prompt#"),
         ("Sort it.", "#The Given Prompt# sort it, twice", "#The Given Prompt#"),
+        ("Sort it.", "I am a Prompt Rewriter.", "Prompt Rewriter"),
         ("Write a story after the given prompt.", "Write two after the given prompt.", None),
         ("Sort it.", "Sort what you are given promptly.", None),
         ("Sort it.", "Sort it; a command prompt is given.", None),

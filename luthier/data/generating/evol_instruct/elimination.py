@@ -148,7 +148,10 @@ def first_reason(rules: dict[str, Rule], chosen: Sequence[str], it: Evolution) -
 
 
 _MARKS = "|".join(re.escape(mark) for mark in (GIVEN, SOURCE, REWRITTEN, CREATED))
-_PROMPT_WORDS = re.compile(rf"{_MARKS}|#?\b(?:given|rewritten|created) prompts?\b#?", re.IGNORECASE)
+_PROMPT_WORDS = re.compile(
+    rf"{_MARKS}|#?\b(?:(?:given|rewritten|created) prompts?|prompt (?:rewriter|creator))\b#?",
+    re.IGNORECASE,
+)
 _ASSISTANT = re.compile(r"how can i assist|\bas an ai\b|\bai assistant\b", re.IGNORECASE)
 _EMPTY_WORDS = STOP_WORDS["en"] | {"s", "t", "d", "m", "ll", "re", "ve"}
 """Those of English, and what an apostrophe leaves of them."""
