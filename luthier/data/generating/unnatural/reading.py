@@ -45,7 +45,7 @@ def read_example(completion: Completion) -> Demonstration | str:
         is_whole = is_whole or after is not None
         found[last] = text[place : after.start() if after else len(text)]
     if completion.finish_reason == "length" and not is_whole:
-        return f"cut off: longer than {completion.completion_tokens} tokens"
+        return "cut off: longer than max_tokens"
     for name in ("instruction", "input", "constraints"):
         if name not in found:
             return f"field missing: there is no {name}"
