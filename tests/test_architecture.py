@@ -15,11 +15,12 @@ ROOT = Path(__file__).parent.parent / "luthier"
 FILES = sorted(ROOT.rglob("*.py"))
 STAGES = ("data", "planning", "training", "evaluation", "shipping", "reporting")
 ABOVE_THE_STAGES = (
-    "__init__", "__main__", "cli", "pipeline", "eject", "look", "predict", "starters",
+    "__init__", "__main__", "cli", "cli_data", "pipeline", "eject", "evidence", "look", "predict",
+    "reviewing", "starters",
 )  # fmt: skip
 """They know the order of the stages, or show what several of them made."""
 HEAVY = ("torch", "transformers", "peft", "accelerate", "datasets", "bitsandbytes", "trl")
-OPEN_WEIGHTS = ("model", "packaged", "adapters")
+OPEN_WEIGHTS = ("model", "packaged", "adapters", "embedder")
 HEAVY_MODULES = (
     *OPEN_WEIGHTS, "generate", "scoring", "predict", "chat", "products", "ragged", "fused",
     "prefix_cache", "chunked_loss", "seq2seq", "sampling",
@@ -133,6 +134,23 @@ def test_a_stages_config_imports_no_machinery() -> None:
         if path.is_file():
             mine = {module_of(name) for _, name in imports(tree_of(path)) if "luthier" in name}
             assert mine <= {"section", "inference.config"}, f"{path} imports {mine}"
+
+
+def test_asking_models_is_a_room_below_the_stages() -> None:
+    """`inference/` knows no stage, and no stage but data has a model asked."""
+    rooms = (*STAGES, *ABOVE_THE_STAGES[2:])
+    wrong, users = [], set()
+    for path in FILES:
+        mine = name_of(path).split(".")[0]
+        for line, imported in imports(tree_of(path)):
+            theirs = module_of(imported).split(".")[0] if "luthier" in imported else ""
+            if mine == "inference" and theirs in rooms:
+                wrong.append(f"{place(path, line)} imports {imported}")
+            if theirs == "inference" and mine != "inference":
+                users.add(mine)
+    assert not wrong, "\n".join(wrong)
+    assert users & set(STAGES) == {"data"}
+    assert users <= {"data", *ABOVE_THE_STAGES}
 
 
 def light() -> list[str]:

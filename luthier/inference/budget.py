@@ -95,13 +95,25 @@ class Cost:
             self.money + other.money,
         )
 
+    def __sub__(self, other: Cost) -> Cost:
+        return self + Cost(
+            -other.calls, -other.prompt_tokens, -other.completion_tokens, -other.money
+        )
+
     @classmethod
-    def of(cls, prompt_tokens: int, completion_tokens: int, prices: PricesSection | None) -> Cost:
-        """Of one call; without prices it costs nothing."""
+    def of(
+        cls,
+        prompt_tokens: int,
+        completion_tokens: int,
+        prices: PricesSection | None,
+        *,
+        calls: int = 1,
+    ) -> Cost:
+        """Of one call or several; without prices it costs nothing."""
         money = 0.0
         if prices is not None:
             money = (prompt_tokens * prices.input + completion_tokens * prices.output) / 1e6
-        return cls(1, prompt_tokens, completion_tokens, money)
+        return cls(calls, prompt_tokens, completion_tokens, money)
 
 
 class Purse:
@@ -112,8 +124,8 @@ class Purse:
     is let in depends on what was asked before it, not on who answered first; and the first one
     that is refused is the last one: nothing cheaper slips in behind it.
 
-    A request that the log answers was paid in an earlier attempt, and counts when it is asked
-    again: an attempt that goes on where another was killed stops where that would have stopped.
+    What earlier attempts paid counts from the beginning, so an attempt that goes on where another
+    was killed stops where that would have stopped, and repeating a command costs nothing more.
 
     Args:
         budget: where to stop; None: nowhere.
@@ -124,9 +136,12 @@ class Purse:
         self.currency = "USD"
         """Of its money; a session says what its prices are in."""
         self.spent = Cost()
-        """On all that was asked, by this attempt or earlier ones."""
-        self._counted: set[str] = set()
+        """By this attempt and earlier ones."""
+        self._begun: set[str] = set()
+        """Purposes whose earlier attempts are counted."""
         self._reserved: dict[str, Cost] = {}
+        self._set_aside = Cost()
+        """Sum of `_reserved`."""
         self._waiting: deque[tuple[asyncio.Future[None], str, Cost]] = deque()
         self._over: str | None = None
         """Why nothing more is let in."""
@@ -136,16 +151,24 @@ class Purse:
         """Money spent; 0 where prices are unknown."""
         return self.spent.money
 
-    def count(self, key: str, cost: Cost) -> None:
-        """Count an answered request, once.
+    def begin(self, purpose: str, already: Cost) -> None:
+        """Count what earlier attempts spent on a purpose, once.
 
         Args:
-            key: that of the request.
+            purpose: name of it in the call log.
+            already: what stands there.
+        """
+        if purpose not in self._begun:
+            self._begun.add(purpose)
+            self.spent += already
+
+    def pay(self, cost: Cost) -> None:
+        """Count a request that was answered.
+
+        Args:
             cost: what it really cost.
         """
-        if key not in self._counted:
-            self._counted.add(key)
-            self.spent += cost
+        self.spent += cost
 
     async def reserve(self, key: str, most: Cost) -> None:
         """Set aside what a request may cost at most, until `settle`; waits for those before it.
@@ -172,7 +195,10 @@ class Purse:
 
     def settle(self, key: str) -> None:
         """Give back what was set aside."""
-        self._reserved.pop(key, None)
+        if (most := self._reserved.pop(key, None)) is not None:
+            self._set_aside -= most
+            if not self._reserved:
+                self._set_aside = Cost()  # without the errors of additions
         self._let_in()
 
     def _let_in(self) -> None:
@@ -189,10 +215,11 @@ class Purse:
                 turn.set_exception(BudgetSpent(self._over))
             else:
                 self._reserved[key] = most
+                self._set_aside += most
                 turn.set_result(None)
 
     def _lacking(self, most: Cost) -> str | None:
-        total = sum(self._reserved.values(), start=self.spent + most)
+        total = self.spent + self._set_aside + most
         budget = self.budget
         if budget.calls is not None and total.calls > budget.calls:
             return f"the budget of {budget.calls:,} calls is used up"

@@ -2,13 +2,14 @@
 
 One JSON object a line, appended as answers come in:
 
-    {"key": <64 hex>, "in": prompt tokens, "out": generated tokens, "request": ..., "response": ...}
+    {"key": <64 hex>, "in": prompt tokens, "out": generated tokens, "for": whose budget it counts
+     in, "request": ..., "response": ...}
 
 The key is the hash of all that determines the answer (`Request.key`), so a log serves any later
 run that asks the same. A line is handed to the system as soon as the answer is there, so that a
 killed process loses only what was in flight; it is forced onto the disk in batches, so that a power
 cut costs at most the last second. Only the beginning of each line is read when a log is
-opened: 100,000 calls take a fraction of a second (`benchmarks/generation.py`). No key of a provider
+opened: 100,000 calls take about a second (`benchmarks/generation.py`). No key of a provider
 is ever part of a request, so none can get here.
 """
 
@@ -18,6 +19,7 @@ import json
 import mmap
 import os
 import re
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +34,7 @@ from luthier.inference.request import Completion, Request
 SYNC_SECONDS = 1.0
 """A power cut costs at most the answers of so long."""
 SYNC_LINES = 64
-_HEAD = re.compile(rb'\{"key":"([0-9a-f]{64})","in":(\d+),"out":(\d+),')
+_HEAD = re.compile(rb'\{"key":"([0-9a-f]{64})","in":(\d+),"out":(\d+),(?:"for":"([\w-]*)",)?')
 
 
 @dataclass(slots=True)
@@ -41,6 +43,7 @@ class _Place:
     length: int
     prompt_tokens: int
     completion_tokens: int
+    purpose: str
 
 
 class CallLog:
@@ -59,6 +62,7 @@ class CallLog:
         self.prompt_tokens = 0
         """Of all calls in the log."""
         self.completion_tokens = 0
+        self._spent: dict[str, tuple[int, int, int]] = {}
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -71,6 +75,10 @@ class CallLog:
 
     def __contains__(self, key: str) -> bool:
         return bytes.fromhex(key) in self._places
+
+    def spent(self, purpose: str) -> tuple[int, int, int]:
+        """Calls, prompt tokens and generated tokens of all calls for one purpose."""
+        return self._spent.get(purpose, (0, 0, 0))
 
     def get(self, key: str) -> Completion | None:
         """The answer to a request; None where it was never answered, or its line is damaged."""
@@ -91,7 +99,14 @@ class CallLog:
             self._forget(name)
             return None
 
-    def add(self, key: str, request: Request, completion: Completion, seconds: float) -> None:
+    def add(
+        self,
+        key: str,
+        request: Request,
+        completion: Completion,
+        seconds: float,
+        purpose: str = "",
+    ) -> None:
         """Append an answered request.
 
         Args:
@@ -99,6 +114,7 @@ class CallLog:
             request: what was asked.
             completion: what came of it.
             seconds: how long it took.
+            purpose: whose budget it counts in; letters, digits, `-` and `_`.
 
         Raises:
             RunError: the disk is full or the file cannot be written; nothing of the line stays.
@@ -106,7 +122,9 @@ class CallLog:
         head = (
             f'{{"key":"{key}","in":{completion.prompt_tokens},"out":{completion.completion_tokens},'
         )
+        assert re.fullmatch(r"[A-Za-z0-9_-]*", purpose), purpose
         body = {
+            **({"for": purpose} if purpose else {}),
             "time": round(time.time(), 3),
             "seconds": round(seconds, 3),
             "request": request.as_json(),
@@ -121,8 +139,8 @@ class CallLog:
             except OSError:
                 os.ftruncate(self._file, self._end)
                 raise
-        place = _Place(self._end, len(line), completion.prompt_tokens, completion.completion_tokens)
-        self._remember(bytes.fromhex(key), place)
+        used = (completion.prompt_tokens, completion.completion_tokens)
+        self._remember(bytes.fromhex(key), _Place(self._end, len(line), *used, purpose))
         self._end += len(line)
         self._unsynced += 1
         if self._unsynced >= SYNC_LINES or time.monotonic() - self._synced > SYNC_SECONDS:
@@ -176,8 +194,9 @@ class CallLog:
         with mmap.mmap(self._file, size, access=mmap.ACCESS_READ) as text:
             while (end := text.find(b"\n", start)) >= 0:
                 if head := _HEAD.match(text, start):
-                    key, prompt, generated = head.groups()
-                    place = _Place(start, end + 1 - start, int(prompt), int(generated))
+                    key, prompt, generated, purpose = head.groups(b"")
+                    name = sys.intern(purpose.decode())  # one text, not 100,000
+                    place = _Place(start, end + 1 - start, int(prompt), int(generated), name)
                     self._remember(bytes.fromhex(key.decode()), place)
                 elif end > start:
                     damaged += 1
@@ -204,13 +223,18 @@ class CallLog:
     def _remember(self, name: bytes, place: _Place) -> None:
         self._forget(name)
         self._places[name] = place
-        self.prompt_tokens += place.prompt_tokens
-        self.completion_tokens += place.completion_tokens
+        self._count(place, 1)
 
     def _forget(self, name: bytes) -> None:
         if (place := self._places.pop(name, None)) is not None:
-            self.prompt_tokens -= place.prompt_tokens
-            self.completion_tokens -= place.completion_tokens
+            self._count(place, -1)
+
+    def _count(self, place: _Place, times: int) -> None:
+        prompt, generated = times * place.prompt_tokens, times * place.completion_tokens
+        self.prompt_tokens += prompt
+        self.completion_tokens += generated
+        calls, prompts, completions = self.spent(place.purpose)
+        self._spent[place.purpose] = (calls + times, prompts + prompt, completions + generated)
 
 
 def _dumped(value: Any) -> str:

@@ -58,7 +58,8 @@ class LlmSection(Section):
     n_parallel: int = Field(default=8, ge=1)
     """Sequences that a local model decodes together."""
     n_ctx: int = Field(default=2048, ge=64)
-    """Longest prompt with its answer, in tokens, of one sequence (local models)."""
+    """Longest prompt with its answer, in tokens, of one sequence (`llamacpp`, which rounds it up
+    to a multiple of 256)."""
     n_threads: int | None = Field(default=None, ge=1)
     """Threads of llama.cpp; null: one per core."""
     lora: str | None = None

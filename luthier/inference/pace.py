@@ -4,7 +4,8 @@ Additive increase, multiplicative decrease (D. Chiu and R. Jain, "Analysis of th
 decrease algorithms for congestion avoidance", 1989) after a slow start (V. Jacobson, "Congestion
 avoidance and control", 1988): every answer raises the limit by one until the server pushes back
 for the first time; from then on a whole round of answers does. Being pushed back lowers it, once
-for all requests that were in flight.
+for all requests that were in flight. Just below where that happened last it lingers, as CUBIC does
+(RFC 9438, section 4.1): most servers take the same number all day.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ EASED = 0.85
 average (1 + 0.85) / 2 of the limit is used, instead of 3/4. Routers keep queues for that; servers
 that refuse have none."""
 
+LINGERS = 8
+"""Rounds of answers for one more request, where the server pushed back before."""
+
 
 class Pace:
     """A limit on requests in flight that follows the server.
@@ -37,6 +41,8 @@ class Pace:
         self.limit = float(min(FIRST, most))
         self.in_flight = 0
         self._probing = True
+        self._knee = float("inf")
+        """The limit at which the server pushed back last."""
         self._round = 0
         """Raised when the limit is cut: who was sent before it has nothing new to say."""
         self._resume_at = 0.0
@@ -56,7 +62,12 @@ class Pace:
     def went_well(self) -> None:
         """A request was answered: take a little more, if all that may be in flight is."""
         if self.in_flight >= int(self.limit):
-            more = 1.0 if self._probing else 1.0 / self.limit
+            if self._probing:
+                more = 1.0
+            elif self._knee - 1 <= self.limit < self._knee + 1:
+                more = 1.0 / (LINGERS * self.limit)
+            else:
+                more = 1.0 / self.limit
             self.limit = min(self.limit + more, float(self.most))
             self._let_in()
 
@@ -71,6 +82,8 @@ class Pace:
             self.hold(pause)
         if sent_in == self._round:
             self._round += 1
+            if not self._probing:  # a slow start ends somewhere beyond it
+                self._knee = self.limit
             self.limit = max(1.0, self.limit * (OVERSHOT if self._probing else EASED))
             self._probing = False
 
@@ -95,12 +108,9 @@ class Pace:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                with contextlib.suppress(ValueError):
-                    self._waiting.remove(turn)
-            else:  # let in and cancelled at once
+            if not turn.cancelled():  # let in and cancelled at once
                 self.in_flight -= 1
-            self._let_in()
+                self._let_in()
             raise
 
     def _let_in(self) -> None:

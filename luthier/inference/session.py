@@ -100,6 +100,8 @@ class Session:
         budget: where to stop, or a purse that several sessions spend from; None: nowhere.
         runs: where trained runs are found (`model: run:NAME`).
         backend: one that is open already; None: the section's.
+        purpose: whose budget the calls count in, where several share a log; what earlier attempts
+            paid for it counts too.
     """
 
     def __init__(
@@ -110,13 +112,17 @@ class Session:
         budget: BudgetSection | Purse | None = None,
         runs: Any = RUNS,
         backend: Backend | None = None,
+        purpose: str = "",
     ) -> None:
-        self.section, self.log = section, log
+        self.section, self.log, self.purpose = section, log, purpose
         self.purse = budget if isinstance(budget, Purse) else Purse(budget)
         if section.prices is not None:
             self.purse.currency = section.prices.currency
         if self.purse.budget.money is not None:
             require_prices(section.prices)
+        calls, prompt_tokens, completion_tokens = log.spent(purpose)
+        already = Cost.of(prompt_tokens, completion_tokens, section.prices, calls=calls)
+        self.purse.begin(purpose, already)
         self.tally = Tally()
         self.pace = Pace(section.concurrency)
         self.backend: Backend = backend or BACKENDS.load(section.backend).open(section, runs)
@@ -142,7 +148,6 @@ class Session:
         key = request.key(self.model)
         if (known := self.log.get(key)) is not None:
             self.tally.replayed += 1
-            self._count(key, known)
             return known
         if key not in self._asking:
             self._asking[key] = asyncio.ensure_future(self._paid(key, request))
@@ -220,9 +225,10 @@ class Session:
         times = request.n  # some servers are asked for several answers one by one
         return Cost.of(prompt * times, request.max_tokens * times, self.section.prices)
 
-    def _count(self, key: str, found: Completion) -> None:
-        cost = Cost.of(found.prompt_tokens, found.completion_tokens, self.section.prices)
-        self.purse.count(key, cost)
+    def _keep(self, key: str, request: Request, found: Completion, seconds: float) -> None:
+        """Write an answer down, and count what it cost."""
+        self.log.add(key, request, found, seconds, self.purpose)
+        self.purse.pay(Cost.of(found.prompt_tokens, found.completion_tokens, self.section.prices))
 
     async def _sent_once(self, key: str, request: Request) -> Completion:
         task = asyncio.current_task()
@@ -239,8 +245,7 @@ class Session:
                 self._sent.discard(task)
             self._gone_since = None
             self._answered += 1
-            self.log.add(key, request, completion, time.monotonic() - started)
-            self._count(key, completion)
+            self._keep(key, request, completion, time.monotonic() - started)
             self.pace.went_well()
         self.tally.calls += 1
         self.tally.prompt_tokens += completion.prompt_tokens
@@ -273,8 +278,7 @@ class Session:
         """A request that fails while others do not is recorded as what it is."""
         unfit = f"failed {failures} times: {trouble.said}"
         completion = Completion((), str(self.model.get("model")), unfit=unfit, key=key)
-        self.log.add(key, request, completion, 0.0)
-        self._count(key, completion)
+        self._keep(key, request, completion, 0.0)
         return completion
 
     def _dead(self, trouble: Trouble) -> str:

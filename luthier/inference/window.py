@@ -69,7 +69,7 @@ async def each_in_order(
         while True:
             while len(begun) < window:
                 for item in source:
-                    begun.append((item, asyncio.ensure_future(_awaited(work(item)))))
+                    begun.append((item, asyncio.ensure_future(_done(work, item))))
                     break
                 else:
                     break
@@ -85,5 +85,6 @@ async def each_in_order(
         await asyncio.gather(*(job for _, job in begun), return_exceptions=True)
 
 
-async def _awaited(work: Awaitable[Found]) -> Found:
-    return await work
+async def _done(work: Callable[[Asked], Awaitable[Found]], item: Asked) -> Found:
+    # Called here, so that a task that is cancelled before it begins leaves nothing unawaited.
+    return await work(item)

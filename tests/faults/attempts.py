@@ -131,8 +131,10 @@ def _import_everything() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in ("cli", "look", "pipeline", "data.build", "planning.plan", "training.train"):
+    for name in ("cli", "look", "pipeline", "data.build", "planning.plan", "training.train",
+                 "data.generating.write", "inference.backends.openai"):  # fmt: skip
         importlib.import_module(f"luthier.{name}")
+    importlib.import_module("httpx2")
 
 
 def _learn(modules: list[str], recipe: Path) -> None:
@@ -219,6 +221,17 @@ def train(verb: str, recipe: str, option: str, runs: str) -> int:
     from luthier.recipe import load
 
     pipeline.bring_up_to(load(Path(recipe), []), "train", runs=Path(runs))
+    return 0
+
+
+def write_rows(recipe: str, runs: str) -> int:
+    """`luthier generate`, which sends again what failed with hardly a pause."""
+    from luthier import pipeline
+    from luthier.inference import session
+    from luthier.recipe import load
+
+    session.FIRST_PAUSE = 0.02
+    pipeline.write_rows(load(Path(recipe), []), runs=Path(runs))
     return 0
 
 

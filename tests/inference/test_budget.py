@@ -75,19 +75,20 @@ def test_what_calls_cost() -> None:
     assert Cost.of(1_000_000, 500_000, PRICES) == Cost(1, 1_000_000, 500_000, 2.0)
     assert Cost.of(7, 8, None).money == 0
     purse = Purse(None)
-    purse.count("a", Cost.of(1_000_000, 0, PRICES))
-    purse.count("a", Cost.of(1_000_000, 0, PRICES))
-    assert purse.cost == 1.0, "a request counts once, however often it is asked"
+    purse.begin("source", Cost.of(1_000_000, 0, PRICES, calls=7))
+    purse.begin("source", Cost.of(1_000_000, 0, PRICES, calls=7))
+    purse.pay(Cost.of(0, 1_000_000, PRICES))
+    assert purse.cost == 3.0 and purse.spent.calls == 8, "earlier attempts count once"
 
 
 # --- sessions with a budget --------------------------------------------------------------------
 
 
 async def ask_all(
-    log: CallLog, model: Model, words: list[str], *, budget: BudgetSection | Purse, **how: object
+    log: CallLog, model: Model, words: list[str], *, budget: BudgetSection | Purse, of: str = ""
 ) -> tuple[list[str | None], Session]:
     """Ask many at once; their answers in order, None where the budget had no room."""
-    session = Session(section(**how), log, budget=budget, backend=model)
+    session = Session(section(), log, budget=budget, backend=model, purpose=of)
     async with asking(session):
         found = await asyncio.gather(*(session.ask(asks(w)) for w in words), return_exceptions=True)
     for one in found:
@@ -196,27 +197,87 @@ def test_who_waits_for_room_can_be_cancelled() -> None:
     asyncio.run(run())
 
 
-def test_several_sources_spend_from_one_purse(tmp_path: Path) -> None:
-    purse = Purse(BudgetSection(calls=5))
-    model = Model(lambda request, _: said(request.text))
+def test_nothing_cheaper_slips_in_behind_what_was_refused(tmp_path: Path) -> None:
+    """Else what is asked would depend on what answers happened to cost."""
+
+    async def run(log: CallLog) -> list[bool]:
+        model = Model(lambda request, _: said(request.text))
+        session = Session(section(), log, budget=BudgetSection(tokens=500), backend=model)
+        sizes = (8, 8, 400, 8, 8)
+        asked = [asks(str(i), max_tokens=most) for i, most in enumerate(sizes)]
+        async with asking(session):
+            found = await asyncio.gather(*map(session.ask, asked), return_exceptions=True)
+            with pytest.raises(BudgetSpent):
+                await session.ask(asks("later"))
+        return [isinstance(one, Completion) for one in found]
+
     with CallLog(tmp_path / "calls.jsonl") as log:
-        first, _ = asyncio.run(ask_all(log, model, words(3), budget=purse))
-        other = Model(lambda request, _: said(request.text))
-        other.model = {"backend": "test", "model": "another"}
-        second, _ = asyncio.run(ask_all(log, other, words(3), budget=purse))
-    assert all(first) and [bool(text) for text in second] == [True, True, False]
+        log.add("0" * 64, asks("before"), said("x", prompt_tokens=50), 0.0)
+        assert asyncio.run(run(log)) == [True, True, False, False, False]
+
+
+def another() -> Model:
+    model = Model(lambda request, _: said(request.text))
+    model.model = {"backend": "test", "model": "another"}
+    return model
+
+
+def test_several_sources_spend_from_one_purse(tmp_path: Path) -> None:
+    """Also when the command is repeated: nothing more is paid then."""
+    for _ in range(3):
+        purse = Purse(BudgetSection(calls=5))
+        with CallLog(tmp_path / "calls.jsonl") as log:
+            model = Model(lambda request, _: said(request.text))
+            first, _ = asyncio.run(ask_all(log, model, words(3), budget=purse, of="1-task"))
+            second, _ = asyncio.run(ask_all(log, another(), words(3), budget=purse, of="2-task"))
+            assert len(log) == 5
+        assert all(first) and [bool(text) for text in second] == [True, True, False]
 
 
 def test_calls_of_another_source_do_not_count(tmp_path: Path) -> None:
     """The log is that of the run; a budget of one source is about its own calls."""
-    with CallLog(tmp_path / "calls.jsonl") as log:
-        model = Model(lambda request, _: said(request.text))
-        asyncio.run(ask_all(log, model, words(6), budget=Purse(None)))
-        other = Model(lambda request, _: said(request.text))
-        other.model = {"backend": "test", "model": "another"}
-        found, session = asyncio.run(ask_all(log, other, words(6), budget=BudgetSection(calls=4)))
-    assert [bool(text) for text in found] == [i < 4 for i in range(6)]
-    assert session.purse.spent.calls == 4
+    for _ in range(2):
+        with CallLog(tmp_path / "calls.jsonl") as log:
+            model = Model(lambda request, _: said(request.text))
+            asyncio.run(ask_all(log, model, words(6), budget=Purse(None), of="1-task"))
+            budget = BudgetSection(calls=4)
+            found, session = asyncio.run(
+                ask_all(log, another(), words(6), budget=budget, of="2-task")
+            )
+            assert log.spent("2-task") == (4, 12, 20) and len(log) == 10
+        assert [bool(text) for text in found] == [i < 4 for i in range(6)]
+        assert session.purse.spent.calls == 4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_repeating_a_command_never_costs_more_than_its_budget(tmp_path: Path, seed: int) -> None:
+    """Jobs of several calls whose order differs each time, killed in the middle."""
+
+    async def run(log: CallLog, chance: random.Random, answers: int) -> None:
+        model = Model()
+        session = Session(section(), log, budget=BudgetSection(calls=11), backend=model)
+
+        async def job(i: int) -> None:
+            for step in range(3):
+                await session.ask(asks(f"job {i} step {step}"))
+
+        tasks = [asyncio.ensure_future(job(i)) for i in range(6)]
+        for _ in range(answers):
+            await settle()
+            if model.waiting:
+                model.reply(chance.choice(sorted(model.waiting)))
+        await settle()
+        for task in tasks:  # killed
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await session.__aexit__(None, None, None)
+
+    chance = random.Random(seed)
+    for answers in (3, 5, 40, 40, 40):
+        with CallLog(tmp_path / "calls.jsonl") as log:
+            asyncio.run(run(log, chance, answers))
+            assert len(log) <= 11
+    assert len(log) == 11
 
 
 def test_what_failed_for_good_gives_its_room_back(tmp_path: Path) -> None:

@@ -313,20 +313,22 @@ def test_retry_after(header: str | None, seconds: float | None) -> None:
 # --- the key -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("secret", [KEY, "any.other-kind.of-key-4711"])
 def test_the_key_opens_the_server_and_is_seen_nowhere(
     serve: Serve,
+    secret: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    server = serve(key=KEY)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY + "\n")
+    server = serve(key=secret)
+    monkeypatch.setenv("OPENAI_API_KEY", secret + "\n")
     [found] = ask(server.section(), tmp_path, chat("a"))
     assert found.text
     texts = [(tmp_path / "calls.jsonl").read_text(), server.log.read_text(), caplog.text]
-    monkeypatch.setenv("OPENAI_API_KEY", KEY + "x")
+    monkeypatch.setenv("OPENAI_API_KEY", secret + "x")
     monkeypatch.setenv("OTHER", "")
     for name, words in (("OPENAI_API_KEY", "does not take the key"), ("OTHER", "wants a key")):
         try:
@@ -338,7 +340,7 @@ def test_the_key_opens_the_server_and_is_seen_nowhere(
             pytest.fail("it was let in")
     out, err = capsys.readouterr()
     for text in (*texts, out, err):
-        assert KEY not in text and KEY[:14] not in text
+        assert secret not in text and secret[:14] not in text
 
 
 def test_a_wrong_key_is_asked_with_once(

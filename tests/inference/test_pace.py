@@ -56,6 +56,21 @@ def test_it_is_eased_once_for_all_that_were_in_flight() -> None:
     assert pace.limit == 1.0
 
 
+def test_it_lingers_below_where_it_was_pushed_back() -> None:
+    pace = Pace(100)
+    filled(pace, 2)
+    pace.pushed_back(0)
+    pace.pushed_back(1)
+    knee, limits = 16, []
+    assert pace.limit == knee * EASED
+    for _ in range(24):
+        filled(pace, 1)
+        limits.append(pace.limit)
+    close = sum(knee - 1 <= limit < knee + 1 for limit in limits)
+    assert close >= 12, "two steps take it some 16 rounds"
+    assert limits[-1] > knee + 1, "beyond, a server that now takes more is followed as before"
+
+
 def test_it_never_exceeds_what_was_asked_for() -> None:
     pace = Pace(10)
     filled(pace, 5)
@@ -140,6 +155,52 @@ def test_who_comes_first_is_first() -> None:
         await asyncio.gather(*tasks)
         assert entered[:6] == [0, 1, 2, 3, 4, 5]
         assert pace.in_flight == 0
+
+    asyncio.run(run())
+
+
+def test_who_is_let_in_and_cancelled_at_once_gives_the_slot_back() -> None:
+    async def run() -> None:
+        pace, entered = Pace(1), list[str]()
+
+        async def one(name: str, gate: asyncio.Event) -> None:
+            async with pace.slot():
+                entered.append(name)
+                await gate.wait()
+
+        gates = {name: asyncio.Event() for name in "abc"}
+        tasks = {name: asyncio.ensure_future(one(name, gate)) for name, gate in gates.items()}
+        await settle()
+        pace.in_flight -= 1  # what a slot does at its end: b is let in, and has not run yet
+        pace._let_in()
+        tasks["b"].cancel()
+        await settle()
+        assert entered == ["a", "c"], "the slot is handed on"
+        pace.in_flight += 1
+        gates["a"].set()
+        gates["c"].set()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        assert pace.in_flight == 0 and tasks["b"].cancelled()
+
+    asyncio.run(run())
+
+
+def test_cancelled_waiters_are_passed_over() -> None:
+    async def run() -> None:
+        pace, gate, entered = Pace(1), asyncio.Event(), list[int]()
+
+        async def one(i: int) -> None:
+            async with pace.slot():
+                entered.append(i)
+                await gate.wait()
+
+        tasks = [asyncio.ensure_future(one(i)) for i in range(4)]
+        await settle()
+        tasks[1].cancel()
+        tasks[2].cancel()
+        gate.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert entered == [0, 3]
 
     asyncio.run(run())
 

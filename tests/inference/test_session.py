@@ -324,6 +324,14 @@ def test_a_server_that_is_gone_is_waited_for(
     log: CallLog, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sessions, "FIRST_PAUSE", 0.001)
+    paused, lost = list[float](), sessions.Pace.lost
+
+    def noted(self: Any, pause: float) -> None:
+        paused.append(pause)
+        lost(self, pause)
+        assert self.limit == 1, "one at a time asks whether it is back"
+
+    monkeypatch.setattr(sessions.Pace, "lost", noted)
 
     async def run() -> None:
         model = in_turn(*[gone()] * (2 * TRIES), said("back"))
@@ -332,6 +340,7 @@ def test_a_server_that_is_gone_is_waited_for(
             assert {c.text for c in await asyncio.gather(*tasks)} == {"back"}
 
     asyncio.run(run())
+    assert len(paused) == 4 * 2 * TRIES and min(paused) > 0
     assert capsys.readouterr().err.count("nobody listens; waiting up to 1 min 00 s for it") == 1
 
 

@@ -176,9 +176,9 @@ class OpenAiServer:
             named = {"name": "answer", "schema": schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
         if request.top_logprobs is not None:
-            wanted = body.pop("top_logprobs")
+            wanted = max(body.pop("top_logprobs"), 1)  # llama.cpp takes 0 for none at all
             chat = {"logprobs": True, "top_logprobs": wanted}
-            body |= chat if request.messages else {"logprobs": max(wanted, 1)}
+            body |= chat if request.messages else {"logprobs": wanted}
         body |= self._extra
         # extra_body: {max_tokens: null} takes out what a server does not know.
         return {name: value for name, value in body.items() if value is not None}
