@@ -313,6 +313,13 @@ def test_after_five_failures_no_more_are_asked_for(tmp_path: Path) -> None:
     assert len([r for r in backend.asked if kind_of(r) == "reformulation"]) == 5 * 6
 
 
+@pytest.mark.parametrize("shown", prompts.SHOWN)
+def test_what_the_prompt_shows_is_no_reformulation(tmp_path: Path, shown: str) -> None:
+    writing, _ = write(made(), Scripted(but("reformulation", shown)), tmp_path / "log")
+    assert writing.reasons == {"known formulation": 1} and len(writing.rows) == 30
+    assert writing.left_out[0]["reason"].endswith("one that the prompt shows")
+
+
 def test_a_copy_of_the_instruction_is_no_reformulation(tmp_path: Path) -> None:
     def copies(request: Request) -> str:
         if kind_of(request) != "reformulation":

@@ -36,6 +36,9 @@ _REPHRASED = (
     ),
 )
 
+SHOWN = tuple(other for _, other in _REPHRASED)
+"""Formulations that the model is shown, and that weak models repeat."""
+
 
 def example_prompt(shown: Sequence[Demonstration], *, chat: bool) -> str:
     """Ask for one more example after those that are shown.

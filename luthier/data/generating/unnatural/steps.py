@@ -141,16 +141,17 @@ class _Unnatural:
         done = _Done(task, output, reason, call)
         if reason is not None:
             return done
-        original = reading.same_formulation(task.example.instruction)
-        known = {original}
+        known = {reading.same_formulation(said): "that the prompt shows" for said in prompts.SHOWN}
+        known[reading.same_formulation(task.example.instruction)] = "that is the instruction itself"
         good = bad = 0
         while good < settings.reformulations and bad < settings.reformulation_tries:
             attempt = await self._reformulation(task, good + bad)
-            if attempt.reason is None and (same := reading.same_formulation(attempt.text)) in known:
-                what = "the instruction itself" if same == original else "as before"
-                attempt = _Attempt(attempt.text, f"known formulation: {what}", attempt.call)
-            elif attempt.reason is None:
-                known.add(same)
+            if attempt.reason is None:
+                same = reading.same_formulation(attempt.text)
+                if same in known:
+                    reason = f"known formulation: one {known[same]}"
+                    attempt = _Attempt(attempt.text, reason, attempt.call)
+                known.setdefault(same, "that was written before")
             good, bad = good + (attempt.reason is None), bad + (attempt.reason is not None)
             done.attempts.append(attempt)
         return done
