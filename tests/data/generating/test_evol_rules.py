@@ -69,6 +69,8 @@ def test_a_long_answer_may_say_sorry(words: int, is_refusal: bool) -> None:
         ("They are not the same", None),
         ("**Not equal**", None),
         ("Different", None),
+        ("The first prompt is not entirely equal to the second.", None),
+        ("They aren't equal", None),
         ("Unequal", None),
         ("Equal", "no information gain"),
         ("The two prompts are equal", "no information gain"),
@@ -142,9 +144,10 @@ def test_complicated_inputs_are_shown(name: str) -> None:
     assert asked.count(prompts.REWRITTEN + ":\n") == len(wanted.shown) + 1
     for shown in wanted.shown:
         assert shown.rewritten in asked
-        # What is shown must itself pass the rules that look at instructions.
+        # What is shown is good, except that it is shown.
         it = Evolution(shown.given, shown.rewritten)
-        assert not [rule(it) for rule in elimination.EVOLVED.values() if rule(it)]
+        found = [reason for rule in elimination.EVOLVED.values() if (reason := rule(it))]
+        assert len(found) == 1 and found[0].endswith("which the prompt shows")
         assert re.search(r"[<{(\[|]|find|ls", shown.rewritten), "there is data in it"
 
 

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from luthier.data.generating.evol_instruct.data_formats import DATA_FORMATS
 from luthier.data.generating.evol_instruct.prompts import CREATED, GIVEN, REWRITTEN, SOURCE
 from luthier.data.linting.languages import STOP_WORDS
 
@@ -49,7 +50,7 @@ def unchanged(it: Evolution) -> str | None:
 
 
 def leaked_prompt(it: Evolution) -> str | None:
-    """The fourth rule: it copies words of the prompt by which it was evolved.
+    """The fourth rule: it copies words or examples of the prompt by which it was evolved.
 
     Words that the given instruction has too are its own.
     """
@@ -57,6 +58,9 @@ def leaked_prompt(it: Evolution) -> str | None:
     for found in _PROMPT_WORDS.finditer(it.evolved):
         if found.group().casefold() not in given:
             return f"leaked prompt: '{found.group()}' in the evolved instruction"
+    evolved = _plain(it.evolved)
+    if found := next((line for line in _SHOWN if line in evolved and line not in given), None):
+        return f"leaked prompt: '{found}', which the prompt shows"
     return None
 
 
@@ -98,7 +102,7 @@ def no_information_gain(it: Evolution) -> str | None:
     Who says neither that they are nor that they are not has shown no gain either.
     """
     said = it.judgement.casefold()
-    if re.search(r"\bnot\s+(?:the\s+)?(?:equal|same)|\bunequal\b|\bdifferent\b", said):
+    if _DIFFERENT.search(said):
         return None
     if re.search(r"\bequal\b", said):
         return "no information gain: the model calls both equal"
@@ -147,10 +151,19 @@ def first_reason(rules: dict[str, Rule], chosen: Sequence[str], it: Evolution) -
     return next((reason for reason in found if reason), None)
 
 
+_SHOWN = [
+    " ".join(shown.rewritten.partition("\n")[0].split()).casefold()
+    for data_format in DATA_FORMATS.values()
+    for shown in data_format.shown
+]
+"""What the examples of complicated inputs ask."""
 _MARKS = "|".join(re.escape(mark) for mark in (GIVEN, SOURCE, REWRITTEN, CREATED))
 _PROMPT_WORDS = re.compile(
     rf"{_MARKS}|#?\b(?:(?:given|rewritten|created) prompts?|prompt (?:rewriter|creator))\b#?",
     re.IGNORECASE,
+)
+_DIFFERENT = re.compile(
+    r"(?:\bnot|n['’]t)\s+(?:\w+\s+){0,2}(?:equal|same)\b|\bunequal\b|\bdifferent\b"
 )
 _ASSISTANT = re.compile(r"how can i assist|\bas an ai\b|\bai assistant\b", re.IGNORECASE)
 _EMPTY_WORDS = STOP_WORDS["en"] | {"s", "t", "d", "m", "ll", "re", "ve"}
