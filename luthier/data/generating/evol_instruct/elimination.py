@@ -59,8 +59,9 @@ def leaked_prompt(it: Evolution) -> str | None:
         if found.group().casefold() not in given:
             return f"leaked prompt: '{found.group()}' in the evolved instruction"
     evolved = _plain(it.evolved)
-    if found := next((line for line in _SHOWN if line in evolved and line not in given), None):
-        return f"leaked prompt: '{found}', which the prompt shows"
+    for line in _SHOWN:
+        if line in evolved and line not in given:
+            return f"leaked prompt: '{line}', which the prompt shows"
     return None
 
 
