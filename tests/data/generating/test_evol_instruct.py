@@ -15,6 +15,7 @@ from scipy.stats import chisquare
 from scripted import Scripted, write
 
 from luthier.data.generating.evol_instruct.prompts import OPERATIONS
+from luthier.data.generating.evol_instruct.seeds import read_seeds
 from luthier.data.generating.writing import Writing
 from luthier.data.generators.evol_instruct import build
 from luthier.errors import DataError
@@ -274,7 +275,38 @@ def test_a_budget_stops_and_the_next_goes_on_from_there(seeds: str, tmp_path: Pa
     assert rest.rows == whole.rows and len(backend.asked) == 48 * 3 - 50
 
 
-def test_inputs_and_conversations_are_asked_as_they_are(tmp_path: Path) -> None:
+SEEDS = {
+    "questions.jsonl": [{"instruction": "Name a river.", "input": ""}, {"instruction": "Why?"}],
+    "inputs.jsonl": [{"instruction": "Name a", "input": "river."}, {"instruction": "Why?"}],
+    "bare.jsonl": [{"instruction": "Name a river."}, {"instruction": "Why?"}],
+    "turns.jsonl": [
+        {"messages": [{"role": "system", "content": "Be kind."},
+                      {"role": "user", "content": "Name a river."},
+                      {"role": "assistant", "content": "The Po."},
+                      {"role": "user", "content": "Another."},
+                      {"role": "assistant", "content": "The Oder."}]},
+        {"messages": [{"role": "user", "content": "Why?"},
+                      {"role": "assistant", "content": "So."}]},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_seeds_need_no_answers(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in SEEDS[name] * 2))
+    texts = [" ".join(seed.text.split()) for seed in read_seeds(str(path))]
+    assert texts == ["Name a river.", "Why?"]
+
+
+def test_a_column_of_questions(tmp_path: Path) -> None:
+    path = tmp_path / "questions.csv"
+    path.write_text("question\nWhich river is the longest in Asia?\nWhy do rivers bend?\n")
+    texts = [seed.text for seed in read_seeds(str(path))]
+    assert texts == ["Which river is the longest in Asia?", "Why do rivers bend?"]
+
+
+def test_inputs_are_asked_with_their_instructions(tmp_path: Path) -> None:
     path = tmp_path / "seeds.json"
     path.write_text(json.dumps([
         {"instruction": "Sum up.", "input": "A long text.", "output": "Text."},
