@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
@@ -102,6 +102,24 @@ class TermsPart(BaseModel):
     generator_terms: str | None
 
 
+class ReviewCounts(BaseModel):
+    """Rows of the sources by what people decided about them (`luthier review`)."""
+
+    file: str
+    """As the recipe names it."""
+    reviewers: list[str]
+    kept: int
+    edited: int
+    dropped: int
+    skipped: int
+    undecided: int
+    """Nobody looked at them."""
+    left_out_again: int
+    """Kept in spite of a filter, and left out for another reason."""
+    unmatched: int
+    """Decisions about rows that were not read."""
+
+
 class DataStats(Artifact):
     """What `luthier build` made."""
 
@@ -124,6 +142,8 @@ class DataStats(Artifact):
     """Per source; empty for datasets of versions that did not count it."""
     terms: list[TermsPart] = []
     """Rows of all splits by their terms."""
+    review: ReviewCounts | None = None
+    """What people decided; null where the recipe names no decisions."""
 
 
 # --- plan --------------------------------------------------------------------------------------
@@ -399,7 +419,12 @@ def _as_row(e: Example) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _as_example(r: dict[str, Any]) -> Example:
+def as_example(r: Mapping[str, Any]) -> Example:
+    """A row of a Parquet file as the row it was.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no row that `ExampleWriter` wrote.
+    """
     return Example(
         id=r["id"],
         origin=Origin(r["source"], r["row"], r.get("counted", "line")),
@@ -429,7 +454,7 @@ def load_examples(run: Run, split: Split) -> list[Example]:
     path = run.path / "data" / f"{split}.parquet"
     try:
         rows = pq.read_table(path, page_checksum_verification=True).to_pylist()
-        return [_as_example(r) for r in rows]
+        return [as_example(r) for r in rows]
     except FileNotFoundError:
         return []
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:

@@ -18,7 +18,20 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from luthier import __version__
+from luthier import __version__, cli_data
+from luthier.arguments import (
+    RUNS,
+    Force,
+    InputColumn,
+    Json,
+    Nproc,
+    OutputColumn,
+    Overrides,
+    RecipeArg,
+    RunArg,
+    Runs,
+)
+from luthier.evidence.command import compare_data
 from luthier.exits import Result, SaidNo, guarded, print_json
 
 
@@ -55,25 +68,6 @@ of luthier's own, 130 stopped.""",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-RecipeArg = Annotated[Path, typer.Argument(help="Recipe file (YAML).", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(help="key=value, e.g. train.learning_rate=1e-4.", show_default=False),
-]
-RunArg = Annotated[str, typer.Argument(help="Run folder or name.", show_default=False)]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder of run folders.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-Nproc = Annotated[
-    int | None,
-    typer.Option(
-        "--nproc", min=1, help="Processes that train together on this machine.", show_default=False
-    ),
-]
-Force = Annotated[bool, typer.Option("--force", help="Repeat it even if nothing changed.")]
-InputColumn = Annotated[str | None, typer.Option("--input", help="Its input column.")]
-OutputColumn = Annotated[str | None, typer.Option("--output", help="Its output or label column.")]
-RUNS = Path("runs")
 
 
 # --- the five verbs ----------------------------------------------------------------------------
@@ -190,7 +184,10 @@ def evaluate(
 
     opened = Run.open(run, runs)
     if on is not None:
-        return _evaluate_on(opened, on, input_column, output_column, slice_by, runs)
+        return pipeline.evaluate_on(
+            opened, on, input_column=input_column, output_column=output_column, slice_by=slice_by,
+            runs=runs,
+        )  # fmt: skip
     if input_column or output_column or slice_by:
         raise LuthierError(
             "--input, --output and --slice-by go with --on FILE; for the run's own test rows "
@@ -201,32 +198,6 @@ def evaluate(
     shown = look.show_run_evaluation(opened)
     say(f"report: {report}")
     return {"run": str(opened.path), "stages": happened, "evaluation": shown, "report": str(report)}
-
-
-def _evaluate_on(
-    run: Any, on: Path, input_column: str | None, output_column: str | None,
-    slice_by: str | None, runs: Path,
-) -> Result:  # fmt: skip
-    from luthier import look
-    from luthier.console import say
-    from luthier.data.build import read_rows_like
-    from luthier.evaluation.evaluate import evaluate_on
-
-    run.require("train")
-    examples, rejected = read_rows_like(
-        run, on, input_column=input_column, output_column=output_column, runs=runs
-    )
-    for reason, count in rejected.items():
-        say(f"rejected {count}: {reason}", style="yellow")
-    named = {"input": input_column, "output": output_column}
-    found = evaluate_on(
-        run, examples, slice_by=slice_by,
-        columns={field: column for field, column in named.items() if column}, runs=runs,
-    )  # fmt: skip
-    return {
-        "run": str(run.path), "on": str(on), "rejected": rejected,
-        "evaluation": look.show_evaluation(found),
-    }  # fmt: skip
 
 
 @app.command()
@@ -307,76 +278,8 @@ def predict(
     return predict_source(run, source, column=column, out=out, runs=runs, as_json=as_json)
 
 
-@app.command()
-@guarded
-def lint(
-    what: Annotated[str, typer.Argument(help="A data file, or a recipe (.yaml).")],
-    format_name: Annotated[
-        str | None, typer.Option("--format", help="Importer of the file; recognised if left out.")
-    ] = None,
-    runs: Runs = RUNS,
-    as_json: Json = False,
-) -> Result:
-    """Check rows for defects, without building anything."""
-    from luthier.data import lint as linting
-    from luthier.data.linting.lint_report import print_report
-
-    report = linting.lint(Path(what), format=format_name, runs=runs)
-    print_report(report)
-    found = report.model_dump(mode="json")
-    if report.errors:
-        raise SaidNo(found)
-    return found
-
-
-@app.command()
-@guarded
-def generate(
-    recipe: RecipeArg,
-    overrides: Overrides = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Stop at: '500 calls', '200k tokens', '2.50 USD'.")
-    ] = None,
-    runs: Runs = RUNS,
-    as_json: Json = False,
-) -> Result:
-    """Let models write the rows that a recipe asks of them.
-
-    `build` does this too. Every answer is kept: repeat the command to go on, and nothing is asked
-    or paid twice.
-    """
-    from luthier import pipeline
-    from luthier.recipe import load
-
-    return pipeline.write_rows(load(recipe, overrides or []), budget=budget, runs=runs)
-
-
-@app.command()
-@guarded
-def convert(
-    source: Annotated[Path, typer.Argument(help="A file of instruction data.")],
-    to: Annotated[
-        str, typer.Option(help="alpaca, sharegpt, messages, super_ni, flan, p3 or parquet.")
-    ],
-    format_name: Annotated[
-        str | None, typer.Option("--format", help="Importer of the file; recognised if left out.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The file to write; by the source's name if left out.")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="Option of the importer, e.g. paths=all.")
-    ] = None,
-    as_json: Json = False,
-) -> Result:
-    """Turn a file of one format into another."""
-    from luthier.data import convert as converting
-
-    done = converting.convert(
-        source, out, to=to, format=format_name, options=converting.options_of(option or [])
-    )
-    converting.print_conversion(done)
-    return done.model_dump(mode="json")
+for _command in cli_data.COMMANDS:
+    app.command()(_command)
 
 
 @app.command()
@@ -409,8 +312,8 @@ def list_things(
 ) -> Result:
     """List runs, models, datasets, templates, plugins.
 
-    Kinds: runs, models, datasets, templates, filters, formats, lints, checks, baselines, metrics,
-    exporters, starters.
+    Kinds: runs, models, datasets, templates, filters, formats, generators, lints, checks,
+    baselines, metrics, exporters, starters.
     """
     from luthier import look
 
@@ -458,6 +361,9 @@ def diff(first: RunArg, second: RunArg, runs: Runs = RUNS, as_json: Json = False
     return look.diff(Run.open(first, runs), Run.open(second, runs))
 
 
+app.command("compare-data")(compare_data)
+
+
 @app.command()
 @guarded
 def eject(
@@ -472,22 +378,10 @@ def eject(
     """Write the recipe as a plain script for TRL."""
     from luthier import eject as writer
     from luthier import pipeline
-    from luthier.console import say
     from luthier.recipe import load
 
     found, _ = pipeline.bring_up_to(load(recipe, overrides or []), "plan", runs=runs)
-    written = writer.eject(found, out or Path(f"{found.name}_trl.py"), runs=runs)
-    for title, said in (
-        ("without a counterpart in TRL", written.missing),
-        ("done in another way there", written.different),
-    ):
-        if said:
-            say(f"{title}:\n" + "\n".join(f"  {sentence}" for sentence in said), style="yellow")
-    say(f"script: {written.script}\nrows:   {', '.join(map(str, written.data))}")
-    return {
-        "script": str(written.script), "data": [str(path) for path in written.data],
-        "missing": written.missing, "different": written.different,
-    }  # fmt: skip
+    return writer.tell(writer.eject(found, out or Path(f"{found.name}_trl.py"), runs=runs))
 
 
 @app.command()

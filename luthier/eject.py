@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from luthier import schedules, sft
 from luthier.artifacts import Plan, load_examples
 from luthier.atomic import atomic_write
+from luthier.console import say
 from luthier.errors import LuthierError, ModelError
 from luthier.example import Example, Split
 from luthier.recipe import Recipe
@@ -46,6 +47,21 @@ class Ejected(NamedTuple):
     """Settings without a counterpart, and what the script does instead."""
     different: list[str]
     """What Hugging Face does in another way."""
+
+
+def tell(written: Ejected) -> dict[str, Any]:
+    """Print what was written and what the script does not do; returns it as plain values."""
+    for title, said in (
+        ("without a counterpart in TRL", written.missing),
+        ("done in another way there", written.different),
+    ):
+        if said:
+            say(f"{title}:\n" + "\n".join(f"  {sentence}" for sentence in said), style="yellow")
+    say(f"script: {written.script}\nrows:   {', '.join(map(str, written.data))}")
+    return {
+        "script": str(written.script), "data": [str(path) for path in written.data],
+        "missing": written.missing, "different": written.different,
+    }  # fmt: skip
 
 
 class _Script(NamedTuple):

@@ -33,7 +33,7 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 RUN_PREFIX = "run:"
 ENCODER_DECODERS = ("t5", "mt5")
 """Types of models with an encoder that are understood; others start their answers in other ways."""
-Part = Literal["config", "tokenizer", "weights"]
+Part = Literal["config", "tokenizer", "weights", "embedder"]
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,17 @@ _TOKENIZER = [
     *_CONFIG, "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*",
     "merges.txt", "*.jinja", "*.model",
 ]  # fmt: skip
+_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 _FILES: dict[Part, list[str]] = {
     "config": _CONFIG,
     "tokenizer": _TOKENIZER,
-    "weights": [*_TOKENIZER, "*.safetensors", "*.safetensors.index.json"],
-}
+    "weights": [*_TOKENIZER, *_WEIGHTS],
+    # How sentence-transformers says what is done with the hidden states.
+    "embedder": [
+        *_TOKENIZER, *_WEIGHTS, "modules.json", "sentence_bert_config.json",
+        "*_Pooling/config.json",
+    ],
+}  # fmt: skip
 
 
 def locate(section: ModelSection, runs: Path, part: Part) -> Path:
@@ -95,8 +101,8 @@ def locate(section: ModelSection, runs: Path, part: Part) -> Path:
     """
     folder = _folder(section, runs, part)
     settings = _check_config(section, folder)
-    if part == "weights":
-        _check_safetensors(folder, settings)
+    if part in ("weights", "embedder"):
+        _check_safetensors(folder, settings, part)
     return folder
 
 
@@ -194,15 +200,27 @@ def _folder(section: ModelSection, runs: Path, part: Part) -> Path:
 # --- the hub -----------------------------------------------------------------------------------
 
 
+def patterns(part: Part, *, code: bool) -> tuple[list[str], list[str]]:
+    """Which files of a repository are fetched: what their names must match, and must not.
+
+    A star also stands for folders, and those of other runtimes hold the weights once more.
+
+    Args:
+        part: of the model.
+        code: Python files, too.
+    """
+    wanted = [*_FILES[part], *(["*.py"] if code else [])]
+    return wanted, [f"*/{pattern}" for pattern in wanted if pattern.startswith("*.")]
+
+
 def _snapshot(hub: str, section: ModelSection, part: Part) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    wanted, unwanted = patterns(part, code=section.trust_remote_code)
     options: dict[str, Any] = {
-        "revision": section.revision,
-        "allow_patterns": [*_FILES[part], *(["*.py"] if section.trust_remote_code else [])],
-        "ignore_patterns": ["*/*"],
-    }
+        "revision": section.revision, "allow_patterns": wanted, "ignore_patterns": unwanted,
+    }  # fmt: skip
     pinned = re.fullmatch(r"[0-9a-f]{40}", section.revision or "")
     with _hub_explained(hub, section.revision):
         try:
@@ -214,7 +232,7 @@ def _snapshot(hub: str, section: ModelSection, part: Part) -> Path:
             if here is None:
                 raise trouble
             return here
-        if here is None and part == "weights":
+        if here is None and part in ("weights", "embedder"):
             say(f"{hub}: fetching from the hub; this happens once")
         with _hub_bars(shown=console.is_terminal):
             return Path(snapshot_download(hub, **options))
@@ -341,16 +359,17 @@ def _no_config(folder: Path) -> str:
     return f"model: {folder} has no config.json, so it is not a transformers model."
 
 
-def _check_safetensors(folder: Path, settings: dict[str, Any]) -> None:
+def _check_safetensors(folder: Path, settings: dict[str, Any], part: Part) -> None:
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(p.name for kind in ("*.bin", "*.pt", "*.pth") for p in folder.glob(kind))
     if pickles:
-        kind = "Seq2SeqLM" if settings.get("is_encoder_decoder") else "CausalLM"
+        kind = "ForSeq2SeqLM" if settings.get("is_encoder_decoder") else "ForCausalLM"
+        kind = "" if part == "embedder" else kind
         raise ModelError(
             f"{folder} has its weights only as {pickles[0]}, a pickle. Opening a pickle runs "
             "whatever code is in it, so luthier does not. If you trust the file, convert it once: "
-            f'python -c "from transformers import AutoModelFor{kind} as M; '
+            f'python -c "from transformers import AutoModel{kind} as M; '
             f"M.from_pretrained('{folder}', use_safetensors=False).save_pretrained('{folder}')\""
         )
     raise ModelError(

@@ -30,6 +30,7 @@ REGISTRIES = {
     "exporters": "luthier.shipping.exporters",
     "filters": "luthier.data.filters",
     "formats": "luthier.data.formats",
+    "generators": "luthier.data.generators",
     "lints": "luthier.data.checks",
     "metrics": "luthier.evaluation.metrics",
 }
@@ -203,6 +204,11 @@ def show_data(run: Run) -> dict[str, Any]:
         say(f"rejected {count}: {reason}")
     for name, count in stats.blank_lines.items():
         say(blank_lines_skipped(name, count))
+    if (seen := stats.review) is not None:
+        say(
+            f"reviewed: {seen.kept:,} kept, {seen.edited:,} edited, {seen.dropped:,} dropped, "
+            f"{seen.undecided + seen.skipped:,} undecided"
+        )
     if stats.rows_rejected:
         say(f"rejected rows: {run.path / stats.rejects_file}", style="dim")
     if (page := run.path / "data" / "dataset.html").is_file():

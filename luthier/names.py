@@ -6,6 +6,7 @@ They are read off the folders; nothing of a stage is imported, so reading a reci
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from luthier.errors import Problem, nearest
@@ -80,6 +81,25 @@ def _datasets(tree: Mapping[str, Any], lines: Lines) -> list[Problem]:
         for at, name in _texts(tree, ("data", "sources", "*", "dataset"))
         if name not in known
     ]
+
+
+def without_decisions(tree: Mapping[str, Any], lines: Lines, root: Path) -> list[Problem]:
+    """A file of decisions that is not there.
+
+    Args:
+        tree: the recipe before its shape is checked.
+        lines: where its keys stand.
+        root: folder of the recipe.
+    """
+    problems = []
+    for at, name in _texts(tree, ("data", "decisions")):
+        path = root / Path(name).expanduser()
+        if name.startswith("run:") or path.is_file():
+            continue
+        beside = [p.name for p in path.parent.glob("*.jsonl")] if path.parent.is_dir() else []
+        hint = nearest(path.name, beside).strip() or "`luthier review` writes one."
+        problems.append(Problem(lines.where(at), f"no file of decisions '{name}'.", hint))
+    return problems
 
 
 def _options(

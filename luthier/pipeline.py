@@ -39,6 +39,7 @@ def bring_up_to(
     force: bool = False,
     processes: Processes = ALONE,
     after: Callable[[Run, Stage], None] = lambda run, stage: None,
+    quiet: bool = False,
 ) -> tuple[Run, dict[Stage, str]]:
     """Run the stages up to `last`, skipping those that are done and unchanged.
 
@@ -49,6 +50,7 @@ def bring_up_to(
         force: repeat `last` even if nothing changed.
         processes: those that train together; this one does all else.
         after: told of every stage that is done, also where a later one fails.
+        quiet: of many runs: what data and plan found is not shown; errors still stop.
 
     Returns:
         The run, and what happened to each stage: `done` or `unchanged`.
@@ -75,7 +77,7 @@ def bring_up_to(
                 say(f"planning {rows}: {error}", style="yellow")
                 continue
             if stage != last:
-                _tell(run, stage, happened[stage], last)
+                _tell(run, stage, happened[stage], last, quiet=quiet)
             after(run, stage)
     return run, happened
 
@@ -87,7 +89,7 @@ def bring_run_up_to(
     needed: tuple[Stage, ...] = ("data", "plan", "train")
     for stage in needed:
         run.require(stage)
-    if not _is_trained(run, runs):
+    if not is_trained(run, runs):
         say(
             "note: the recipe, the model or luthier has changed since this run was trained, or a "
             "file of it has; the weights are taken as they are, with the recipe they were made "
@@ -96,6 +98,36 @@ def bring_run_up_to(
         )
     with run.lock():
         return {last: _bring(run, last, runs, force=force)}
+
+
+def evaluate_on(
+    run: Run,
+    on: Path,
+    *,
+    input_column: str | None = None,
+    output_column: str | None = None,
+    slice_by: str | None = None,
+    runs: Path = RUNS,
+) -> dict[str, Any]:
+    """Test a trained run on another labelled file, read as its recipe reads its first source."""
+    from luthier.data.build import read_rows_like
+    from luthier.evaluation.evaluate import evaluate_on as measure
+
+    run.require("train")
+    examples, rejected = read_rows_like(
+        run, on, input_column=input_column, output_column=output_column, runs=runs
+    )
+    for reason, count in rejected.items():
+        say(f"rejected {count}: {reason}", style="yellow")
+    named = {"input": input_column, "output": output_column}
+    found = measure(
+        run, examples, slice_by=slice_by,
+        columns={field: column for field, column in named.items() if column}, runs=runs,
+    )  # fmt: skip
+    return {
+        "run": str(run.path), "on": str(on), "rejected": rejected,
+        "evaluation": look.show_evaluation(found),
+    }  # fmt: skip
 
 
 def write_rows(loaded: Loaded, *, budget: str | None = None, runs: Path = RUNS) -> dict[str, Any]:
@@ -201,13 +233,13 @@ def _dropped_if_a_mistake(run: Run) -> Iterator[None]:
         raise
 
 
-def _tell(run: Run, stage: Stage, happened: str, last: Stage) -> None:
+def _tell(run: Run, stage: Stage, happened: str, last: Stage, *, quiet: bool) -> None:
     """Say what a stage on the way found; stop where the plan says no to what is to be done."""
-    if stage == "data" and happened == "done":
+    if stage == "data" and happened == "done" and not quiet:
         look.show_data(run)
     if stage == "plan":
         plan = Plan.load(run)
-        if happened == "done":
+        if happened == "done" and not quiet:
             look.show_findings(plan)
         errors = [
             finding
@@ -239,7 +271,7 @@ def _stands(run: Run, stage: Stage, mark: str, runs: Path, processes: Processes)
     fresh = run.is_fresh(stage, mark)
     if stage != "plan":
         return fresh
-    trained = _is_trained(run, runs)
+    trained = is_trained(run, runs)
     if fresh == trained:  # both: torch need not be imported; neither: there is nothing to keep
         return fresh
     plan, hardware = Plan.load(run), describe(run.path)
@@ -250,7 +282,7 @@ def _stands(run: Run, stage: Stage, mark: str, runs: Path, processes: Processes)
     return made_here if fresh else not made_here
 
 
-def _is_trained(run: Run, runs: Path) -> bool:
+def is_trained(run: Run, runs: Path) -> bool:
     """Whether the run is trained as its recipe and its plan say."""
     if not (run.is_done("data") and run.is_done("plan")):
         return False
@@ -276,7 +308,10 @@ def _fingerprint(run: Run, stage: Stage, runs: Path) -> str:
 
         shape = {k: train[k] for k in ("max_seq_length", "train_on")}
         # By content alone: a project folder that was moved or copied is the same project.
-        files = [file_digest(path) for path in input_files(run)]
+        files: list[Any] = [file_digest(path) for path in input_files(run)]
+        named = [f.options.get("model") for f in run.recipe.data.filters]
+        embedders = [identity(name, runs) for name in named if isinstance(name, str)]
+        files += [one for one in embedders if one]
         return fingerprint(
             __version__, recipe["task"], recipe["data"], recipe["seed"], model, shape, files
         )

@@ -32,7 +32,7 @@ from luthier.data.config import DataConfig, SplitConfig
 from luthier.errors import Problem, RecipeError, nearest
 from luthier.evaluation.config import EvaluateConfig
 from luthier.explain import Lines, explained, line_order, shown
-from luthier.names import misnamed
+from luthier.names import misnamed, without_decisions
 from luthier.section import Section
 from luthier.shipping.config import ShipConfig
 from luthier.training.config import TrainConfig
@@ -198,6 +198,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded:
     more_notes, more_conflicts = rename_legacy_keys(tree, lines.note_move, replace=True)
     problems += [Problem(lines.where(loc), said) for loc, said in conflicts + more_conflicts]
     problems += misnamed(tree, lines)
+    problems += without_decisions(tree, lines, path.parent)
     recipe = None
     try:
         recipe = Recipe.model_validate(tree)

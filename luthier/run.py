@@ -6,6 +6,7 @@
                        of the last command; those of the weights are in train/made_with.json
       events.jsonl     one JSON object a line, appended as things happen
       data/ plan/ train/ evaluate/ ship/                   one folder per stage
+      decisions.jsonl  what people decided about its rows (`luthier review`)
       report.html
 
 A stage is *fresh* when it finished, its fingerprint (its part of the recipe and the outputs of

@@ -15,11 +15,12 @@ ROOT = Path(__file__).parent.parent / "luthier"
 FILES = sorted(ROOT.rglob("*.py"))
 STAGES = ("data", "planning", "training", "evaluation", "shipping", "reporting")
 ABOVE_THE_STAGES = (
-    "__init__", "__main__", "cli", "pipeline", "eject", "look", "predict", "starters",
+    "__init__", "__main__", "cli", "cli_data", "pipeline", "eject", "evidence", "look", "predict",
+    "reviewing", "starters",
 )  # fmt: skip
 """They know the order of the stages, or show what several of them made."""
 HEAVY = ("torch", "transformers", "peft", "accelerate", "datasets", "bitsandbytes", "trl")
-OPEN_WEIGHTS = ("model", "packaged", "adapters")
+OPEN_WEIGHTS = ("model", "packaged", "adapters", "embedder")
 HEAVY_MODULES = (
     *OPEN_WEIGHTS, "generate", "scoring", "predict", "chat", "products", "ragged", "fused",
     "prefix_cache", "chunked_loss", "seq2seq", "sampling",

@@ -27,8 +27,9 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": str(torch.get_num_threads()),
 }  # fmt: skip
 COMMANDS = (
-    "build", "plan", "train", "evaluate", "ship", "run", "predict", "lint", "convert", "new",
-    "ls", "show", "diff", "eject", "doctor", "schema",
+    "build", "plan", "train", "evaluate", "ship", "run", "predict", "lint", "generate", "judge",
+    "paraphrase", "convert", "review", "new", "ls", "show", "diff", "compare-data", "eject",
+    "doctor", "schema",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_bert import make_bert
 from trained_project import (  # noqa: F401
     Project,
     another_model,
@@ -114,6 +115,19 @@ def test_another_model_in_the_same_folder_trains_anew(tmp_path: Path, tiny_model
     assert made.stages("train")["train"] == UNCHANGED
     os.utime(model / "model.safetensors", ns=(0, 0))
     assert made.stages("train")["train"] == DONE
+
+
+def test_another_embedding_model_in_the_same_folder_builds_anew(
+    tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    embedder = make_bert(tmp_path / "bert")
+    made = make_project(tmp_path / "p", tiny_model_dir)
+    named = f"use: exact_duplicates}}, {{use: semantic_duplicates, model: {embedder}"
+    made.edit("use: exact_duplicates", named)
+    assert made.stages("build") == {"data": DONE}
+    assert made.stages("build") == {"data": UNCHANGED}
+    os.utime(embedder / "model.safetensors", ns=(0, 0))
+    assert made.stages("build") == {"data": DONE}
 
 
 def test_forced_training_starts_over_and_ends_the_same(project: Project) -> None:  # noqa: F811

@@ -9,7 +9,7 @@ import pytest
 from luthier.data.files.sources import PACKAGED, source_file
 from luthier.data.generating.write import GENERATORS
 from luthier.data.intake import files_of, resolved
-from luthier.data.templating.template import load_template
+from luthier.data.templating.template_sets import load_templates
 from luthier.look import REGISTRIES
 from luthier.recipe import load
 from luthier.registry import Registry
@@ -49,7 +49,7 @@ def test_a_recipe_of_ours_can_be_run(path: Path) -> None:
         assert source.format is None or source.format.use in members("formats")
     if recipe.task.kind in ("classification", "generation"):
         for name in recipe.data.templates:
-            assert load_template(name, path.parent).fields
+            assert all(template.fields for template in load_templates(name, path.parent))
     for filter_ in recipe.data.filters:
         Registry("filter", REGISTRIES["filters"]).build(filter_.use, **filter_.options)
     assert set(recipe.evaluate.baselines or []) <= set(members("baselines"))

@@ -19,8 +19,10 @@ from luthier.chat import Renderer
 from luthier.console import blank_lines_skipped, progress, say, table
 from luthier.data.candidate import Candidate
 from luthier.data.config import SourceConfig
+from luthier.data.decisions import FILE as DECISIONS
+from luthier.data.decisions import RUN, Reviewed, decisions_file, read_decisions
 from luthier.data.files import sources
-from luthier.data.generating.write import GENERATORS, written_sources
+from luthier.data.generating.write import CALLS, GENERATORS, written_sources
 from luthier.data.intake import FILTERS, Intake, Keep, files_of
 from luthier.data.kept import Kept
 from luthier.data.mix import bounds_of, interleaved, mixture
@@ -42,6 +44,8 @@ REJECTS = "data/rejects.jsonl"
 _SPILLED = "data"
 _MANY = 20_000
 """Rows from which comparing and writing them shows progress."""
+_FEW = 5
+"""Decisions without a row that are named."""
 
 
 def build(run: Run, *, runs: Path = RUNS) -> DataStats:
@@ -60,11 +64,13 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
 
     recipe = _with_sources(run.recipe, written_sources(run, runs=runs))
     sets = template_sets(recipe, run.data_root)
-    shape = shape_of(recipe, sets)
+    reviewed = _reviewed(run)
+    shape = shape_of(recipe, sets, reviewed)
     renderer = Renderer(open_tokenizer(recipe.model, runs), recipe.train.train_on)
     with RejectLog(run.path / REJECTS) as rejects, Kept(run.path / _SPILLED) as kept:
         keep = _keeper(kept, recipe)
-        intake = Intake(recipe, shape, renderer, run.data_root, keep, rejects)
+        calls = run.path / CALLS
+        intake = Intake(recipe, shape, renderer, run.data_root, keep, rejects, calls)
         opened = _take_in(intake, recipe)
         _require_rows(len(kept), rejects, run.path / REJECTS)
         _require_families(kept, recipe)
@@ -78,9 +84,12 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
         stats = _write_splits(run, kept, shared, times, renderer, rejects)
     stats.rows_read, stats.blank_lines = intake.read_counts, intake.blank_lines
     stats.formats, stats.mixture = intake.formats, parts
+    if reviewed is not None:
+        stats.review = reviewed.counts()
+        _tell_unmatched(reviewed)
     BuiltTemplates(templates=shape.templates).save(run)
     stats.save(run)
-    if len(parts) > 1:
+    if sum(part.available > 0 for part in parts) > 1:
         _show_mixture(parts)
     return stats
 
@@ -115,6 +124,9 @@ def input_files(run: Run) -> list[Path]:
         for path in files_of(module, options, root):
             sources.require_file(path, str(path))
             found.append(path)
+    if (decided := _decisions_file(run)) is not None:
+        sources.require_file(decided, str(decided))
+        found.append(decided)
     return list(dict.fromkeys(found))
 
 
@@ -197,6 +209,43 @@ def source_like(
             "--input or --output."
         )
     return SourceConfig.model_validate(first.model_dump() | changes)
+
+
+# --- what people decided -----------------------------------------------------------------------
+
+
+def _decisions_file(run: Run) -> Path | None:
+    named = run.recipe.data.decisions
+    return None if named is None else decisions_file(named, run.data_root, run.path.parent)
+
+
+def _reviewed(run: Run) -> Reviewed | None:
+    """The decisions that the recipe names; a review that it does not name is worth a word."""
+    path = _decisions_file(run)
+    if path is not None:
+        return Reviewed(read_decisions(path, run.recipe.data.decisions))
+    if (run.path / DECISIONS).is_file():
+        say(
+            f"note: {run.path / DECISIONS} holds decisions of a review, which this recipe does not "
+            f"use; `data.decisions: {RUN}{run.name}` applies them.",
+            style="yellow",
+        )
+    return None
+
+
+def _tell_unmatched(reviewed: Reviewed) -> None:
+    lost = reviewed.unmatched()
+    if not lost:
+        return
+    listed = "\n".join(f"  {d.decision} {d.where or d.id}" for d in lost[:_FEW])
+    more = f"\n  and {len(lost) - _FEW:,} more" if len(lost) > _FEW else ""
+    total = len(reviewed.decisions.last_words())
+    say(
+        f"{reviewed.decisions.name}: {len(lost):,} of {total:,} decisions match no row that was "
+        f"read, and did nothing:\n{listed}{more}\nThe rows have changed or are gone, a `limit` "
+        "ends before them, or the template asks with other columns.",
+        style="bold red",
+    )
 
 
 def _has_two_columns(kind: str) -> bool:
@@ -322,7 +371,9 @@ def _write_splits(
         for time in range(max(times, default=0)):
             for i, example in enumerate(kept.examples()):
                 if time == 0 and i in shared.claimed:
-                    rejects.add(Reject(example.origin, shared.claimed[i], dict(example.fields)))
+                    rejects.add(
+                        Reject(example.origin, shared.claimed[i], dict(example.fields), example)
+                    )
                 if times[i] <= time:
                     continue
                 row = example.but(split=shared.splits[i], group=shared.groups[i])

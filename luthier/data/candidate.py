@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Protocol
 
 from luthier.chat import Rendered
+from luthier.data.decisions import Decision
+from luthier.errors import DataError
 from luthier.example import Example
 
 
@@ -23,11 +25,20 @@ class Candidate:
     labels: Sequence[str]
     """The task's label set; empty unless it is classification."""
     render: Callable[[Example], Rendered]
+    decision: Decision | None = None
+    """What a person decided about it."""
+    edited: str | None = None
+    """Id of what it says after that, where it was edited."""
 
     @cached_property
     def rendered(self) -> Rendered:
         """The row as the model sees it; DataError where its chat template refuses it."""
         return self.render(self.example)
+
+    @property
+    def content(self) -> str:
+        """Id of what the row says now; its own id is of what it said in its source."""
+        return self.edited or self.example.id
 
     @property
     def subject(self) -> str:
@@ -57,6 +68,18 @@ class Candidate:
         if example.messages:
             return [m.content for m in example.messages]
         return [example.text or ""]
+
+
+def require_similarity(filter: str, similarity: object) -> None:
+    """Check a filter's option `similarity`, from which rows are alike.
+
+    Raises:
+        DataError: it is no number in (0, 1].
+    """
+    if isinstance(similarity, bool) or not isinstance(similarity, (int, float)):
+        raise DataError(f"filter '{filter}': similarity is {similarity!r}, not a number.")
+    if not 0 < similarity <= 1:
+        raise DataError(f"filter '{filter}': similarity is {similarity}, not in (0, 1].")
 
 
 class Filter(Protocol):

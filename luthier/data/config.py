@@ -234,6 +234,10 @@ class DataConfig(Section):
         ]
     )
     """Applied in order; each rejected row is kept in `rejects.jsonl` with its reason."""
+    decisions: str | None = None
+    """What people decided about rows (`luthier review`): a file, relative to the recipe, or
+    `run:NAME` for that of a run. Rows they dropped are left out, rows they edited say what they
+    wrote. null: none are applied."""
     split: SplitConfig = SplitConfig()
     """How the rows of sources with `split: auto` are shared out."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.data.candidate import Candidate
 from luthier.data.linting.passages import excerpt
 from luthier.data.near import NearIndex
 from luthier.data.places import Places
@@ -27,9 +29,16 @@ class HeldOut:
     Args:
         files: test files, in any format that can be read.
         similarity: Jaccard similarity of questions from which they are the same.
+        rows: test rows that are at hand, beside those of the files.
     """
 
-    def __init__(self, files: Sequence[str], similarity: float = 0.8) -> None:
+    def __init__(
+        self,
+        files: Sequence[str] = (),
+        similarity: float = 0.8,
+        *,
+        rows: Iterable[Candidate] = (),
+    ) -> None:
         # It finds filters, and so this one, by name.
         from luthier.data.linting.reading import rows_of
 
@@ -38,17 +47,17 @@ class HeldOut:
         self.near = NearIndex(similarity)
         grams: list[NDArray[np.int64]] = []
         owners: list[NDArray[np.int64]] = []
-        for name in files:
-            for row in rows_of(name, "nothing can be kept apart from it"):
-                number = len(self.places)
-                self.places.append(row.example.origin)
-                words = _words(row.question)
-                if words:
-                    self.questions.setdefault(_key(words), number)
-                self.near.add(self.near.entry(row.question))
-                found = np.unique(np.concatenate([_grams(words), _grams(_words(row.answer))]))
-                grams.append(found)
-                owners.append(np.full(len(found), number))
+        wanting = "nothing can be kept apart from it"
+        of_files = (row for name in files for row in rows_of(name, wanting))
+        for number, row in enumerate(chain(of_files, rows)):
+            self.places.append(row.example.origin)
+            words = _words(row.question)
+            if words:
+                self.questions.setdefault(_key(words), number)
+            self.near.add(self.near.entry(row.question))
+            found = np.unique(np.concatenate([_grams(words), _grams(_words(row.answer))]))
+            grams.append(found)
+            owners.append(np.full(len(found), number))
         empty = np.zeros(0, np.int64)
         self.grams, first, counts = np.unique(
             np.concatenate([empty, *grams]), return_index=True, return_counts=True

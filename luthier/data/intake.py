@@ -44,6 +44,8 @@ class Intake:
     keep: Keep
     """Is given every row that every filter let pass."""
     rejects: RejectLog
+    calls: Path | None = None
+    """Where answers of models that filters ask are kept."""
     across_rows: bool = True
     """Off, filters that compare rows with earlier ones are left out."""
     read_counts: dict[str, int] = field(default_factory=dict)
@@ -109,6 +111,8 @@ class Intake:
         return candidate
 
     def _take(self, row: Candidate | Reject, opened: Opened, filters: Sequence[Filter]) -> bool:
+        if self.shape.reviewed is not None:
+            self.shape.reviewed.meet(row.example.id if row.example is not None else None)
         found = row if isinstance(row, Reject) else self._judged(row, filters)
         if isinstance(found, Reject):
             self.rejects.add(found)
@@ -124,15 +128,18 @@ class Intake:
         return True
 
     def _judged(self, candidate: Candidate, filters: Sequence[Filter]) -> Candidate | Reject:
-        origin = candidate.example.origin
+        origin, decision = candidate.example.origin, candidate.decision
         try:
-            reason = next(filter(None, (judge(candidate) for judge in filters)), None)
+            reasons = filter(None, (judge(candidate) for judge in filters))
+            reason = next((r for r in reasons if not (decision and decision.waives(r))), None)
             reason = reason or self._unusable(candidate)
         except DataError as error:
             said = str(error).removeprefix(f"{origin}: ")
             reason = f"cannot be rendered: {said}"
         if reason:
-            return Reject(origin, reason, dict(candidate.example.fields))
+            if decision and decision.rescues and self.shape.reviewed:
+                self.shape.reviewed.left_out_again += 1
+            return Reject(origin, reason, dict(candidate.example.fields), candidate.example)
         return candidate
 
     def forget(self) -> None:
@@ -156,15 +163,21 @@ class Intake:
         """
         key = "train" if split == "auto" else split
         if key not in self._filters:
-            built = [
-                FILTERS.build(f.use, **options_of(f, self.root)) for f in self.recipe.data.filters
-            ]
+            built = [FILTERS.build(f.use, **self._options(f)) for f in self.recipe.data.filters]
             if self.recipe.labels:
                 built = [FILTERS.build("labels"), *built]
             if not self.across_rows:
                 built = [f for f in built if not hasattr(f, "remember")]
             self._filters[key] = built
         return self._filters[key]
+
+    def _options(self, config: FilterConfig) -> dict[str, Any]:
+        options = options_of(config, self.root)
+        if getattr(FILTERS.load(config.use), "ASKS", False):
+            options.setdefault("llm", self.recipe.data.llm.model_dump())
+            if self.calls is not None:
+                options.setdefault("log", str(self.calls))
+        return options
 
 
 def options_of(config: FilterConfig, root: Path) -> dict[str, Any]:

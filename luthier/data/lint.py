@@ -7,7 +7,7 @@ hashes and its place.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from luthier.console import progress
 from luthier.data.candidate import Candidate, Filter
 from luthier.data.config import SourceConfig
+from luthier.data.decisions import REVIEW, Reviewed, decisions_file, read_decisions
 from luthier.data.linting import reading
 from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
 from luthier.data.linting.lint_report import LintFinding, LintReport, Place, Severity, Tally, ranked
@@ -36,7 +37,12 @@ BLOCK = 1000
 """Rows that are judged together; some filters read many at once much faster."""
 Record = tuple[Row | Reject, Candidate | Reject]
 """A row as it was read, and as it will be seen."""
-ON_REQUEST = ("decontamination", "language", "length", "novelty", "semantic_duplicates")
+See = Callable[[str, str, Severity, Place], None]
+"""Is given the check, the kind of defect, how bad it is, and the row."""
+ON_REQUEST = (
+    "decontamination", "judge", "language", "length", "novelty", "perplexity",
+    "relevance", "semantic_duplicates",
+)  # fmt: skip
 """Filters that need to be told something, or compare all rows with all: only where a recipe names
 them."""
 _FIRST = ("labels", "empty", "exact_duplicates", "contradiction", "near_duplicates")
@@ -63,6 +69,7 @@ def lint(
     against: Sequence[str] = (),
     overrides: Sequence[str] = (),
     runs: Path = RUNS,
+    see: See | None = None,
 ) -> LintReport:
     """Look for everything that is known to be wrong with datasets.
 
@@ -72,6 +79,8 @@ def lint(
         against: test files that no row may be in, relative to the working directory.
         overrides: `key=value` for a recipe.
         runs: where `model: run:NAME` is looked up.
+        see: is told of every row with a defect as it is found; the report keeps the first few.
+            Checks of the whole set tell the rows that the report keeps.
 
     Returns:
         Findings with the rows that show them; nothing is raised for bad rows.
@@ -94,6 +103,7 @@ def lint(
             )
     if against:
         job.asked.append(("decontamination", {"against": list(against)}))
+    job.told = see
     job.prepare()
     for source in job.read.sources:
         job.take(source)
@@ -103,18 +113,35 @@ def lint(
 
 
 def _of_recipe(path: Path, overrides: Sequence[str], runs: Path) -> _Job:
+    from luthier.data.generating.write import earlier_sources
     from luthier.data.intake import options_of
 
     loaded = load_recipe(path, overrides)
     recipe, root = loaded.recipe, path.parent
+    found, unwritten = earlier_sources(recipe, root, runs)
+    if not found:
+        raise DataError(
+            f"{path}: its rows are written by a model ({', '.join(unwritten)}), and are not yet. "
+            "Run `luthier generate` first."
+        )
+    data = recipe.data.model_copy(update={"sources": found})
+    recipe = recipe.model_copy(update={"data": data})
     render, positions, why = _renderer(recipe, runs)
     context = Context(
         kind=recipe.task.kind, labels=recipe.labels, renders=render is not None,
         max_seq_length=recipe.train.max_seq_length, positions=positions,
     )  # fmt: skip
-    job = _Job(reading.of_recipe(recipe, root, render or reading.no_model), context)
-    job.asked += [(f.use, options_of(f, root)) for f in recipe.data.filters]
+    reviewed = None
+    if (named := recipe.data.decisions) is not None:
+        reviewed = Reviewed(read_decisions(decisions_file(named, root, runs), named))
+    job = _Job(reading.of_recipe(recipe, root, render or reading.no_model, reviewed), context)
+    for config in recipe.data.filters:
+        if getattr(FILTERS.load(config.use), "ASKS", False):
+            job.skipped[config.use] = "it asks a model, which only a build does"
+        else:
+            job.asked.append((config.use, options_of(config, root)))
     job.read.notes += loaded.notes
+    job.read.notes += [f"{name}: not written yet, so not looked at" for name in unwritten]
     if why:
         job.skipped |= dict.fromkeys(_needing("model"), why)
     return job
@@ -154,6 +181,9 @@ class _Job:
     rows: dict[str, int] = field(default_factory=dict)
     formats: dict[str, str] = field(default_factory=dict)
     tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    told: See | None = None
+    dropped: int = 0
+    """Rows that people dropped (`data.decisions`); a build never sees them."""
     whole: list[LintFinding] = field(default_factory=list)
     """What is wrong with a source as a whole."""
     checks: list[DatasetCheck] = field(default_factory=list)
@@ -236,6 +266,9 @@ class _Job:
             if isinstance(found, Reject) or isinstance(raw, Reject):
                 reject = found if isinstance(found, Reject) else raw
                 assert isinstance(reject, Reject)
+                if reject.what == REVIEW:
+                    self.dropped += 1
+                    continue
                 severity: Severity = "warning" if reject.what in _BY_DESIGN else "error"
                 self._count("reader", severity, _READER_FIX, reject.reason, reject)
                 continue
@@ -278,13 +311,22 @@ class _Job:
         key = (check, what)
         if key not in self.tallies:
             self.tallies[key] = Tally(check, what, severity, fix)
-        self.tallies[key].add(place.origin, said.strip() or what)
+        said = said.strip() or what
+        self.tallies[key].add(place.origin, said)
+        if self.told is not None:
+            self.told(check, what, severity, Place(where=str(place.origin), said=said))
 
     def report(self, subject: str) -> LintReport:
         """Everything that was found."""
         self._leave_out_a_flood()
+        if self.dropped:
+            self.read.notes.append(f"{self.dropped:,} rows that were dropped in a review left out")
         found = [tally.finding() for tally in self.tallies.values()]
-        found += chain.from_iterable(check.findings() for check in self.checks)
+        of_the_set = list(chain.from_iterable(check.findings() for check in self.checks))
+        for finding in of_the_set if self.told else ():
+            for place in finding.places:
+                self.told(finding.check, finding.what, finding.severity, place)  # type: ignore[misc]
+        found += of_the_set
         return LintReport(
             subject=subject, rows=self.rows, formats=self.formats, kind=self.read.kind,
             columns=self.read.columns, findings=ranked(self.whole + found), skipped=self.skipped,

@@ -11,6 +11,7 @@ from typing import IO, Any, Self
 from luthier.as_written import json_text
 from luthier.atomic import atomic_write
 from luthier.data.rows import Reject
+from luthier.example import Example
 
 
 class RejectLog:
@@ -39,6 +40,8 @@ class RejectLog:
             entry: dict[str, Any] = {
                 "origin": str(reject.origin), "reason": reject.reason, "fields": reject.fields
             }  # fmt: skip
+            if reject.example is not None:
+                entry |= _shaped(reject.example)
             # Damaged text holds lone surrogates; `\udc80` is how JSON spells them.
             self._file.write((json_text(entry) + "\n").encode("utf-8", "backslashreplace"))
 
@@ -63,3 +66,15 @@ class RejectLog:
         # A write that failed would fail again, and say less.
         broken = isinstance(error, OSError)
         self._open.__exit__(kind if broken else None, error if broken else None, trace)
+
+
+def _shaped(example: Example) -> dict[str, Any]:
+    """What a review needs of a row besides its fields."""
+    found: dict[str, Any] = {"id": example.id}
+    if example.template is not None:
+        found["template"] = example.template
+    elif example.messages:
+        found["messages"] = [{"role": m.role, "content": m.content} for m in example.messages]
+    elif example.text is not None:
+        found["text"] = example.text
+    return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.errors import DataError, nearest
-from luthier.example import Message, Origin, Terms
+from luthier.example import Example, Message, Origin, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Row:
     """JSON list of the tools of a conversation."""
     terms: Terms | None = None
     """Where the row itself says on what terms it may be used; None: as its source."""
+    built: Example | None = None
+    """The row as luthier built it before, where it did; it is taken as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Reject:
     reason: str
     """`what: details`; rejects are counted by what stands before the first colon."""
     fields: dict[str, Any]
+    example: Example | None = None
+    """The row as it would have been, where it could be shaped: its id names it in a review."""
 
     @property
     def what(self) -> str:

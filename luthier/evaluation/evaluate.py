@@ -63,7 +63,7 @@ def evaluate(run: Run, *, runs: Path = RUNS) -> Evaluation:
             f"{recipe.data.split.test:g}) or give a source with `split: test`, and build again."
         )
     setting = Setting(run, recipe, load_examples(run, "train"), test, runs)
-    metrics, notes = _metrics(recipe)
+    metrics, notes = metrics_of(recipe)
     baselines, left_out = _baselines(recipe)
     notes += left_out
     field = _sliced_field(recipe.evaluate.slice_by, test, recipe)
@@ -128,7 +128,7 @@ def evaluate_on(
     recipe, examples = recipe_of(run), list(examples)
     if not examples:
         raise DataError("there are no rows to evaluate on.")
-    metrics, notes = _metrics(recipe)
+    metrics, notes = metrics_of(recipe)
     field = _sliced_field(slice_by, examples, recipe, columns)
     started = time.monotonic()
     outcome = Interviewer.of(run, recipe, runs=runs).ask(examples, "Asking the tuned model")
@@ -159,8 +159,12 @@ def evaluate_on(
 # --- choosing ----------------------------------------------------------------------------------
 
 
-def _metrics(recipe: Recipe) -> tuple[list[Metric], list[str]]:
-    """The metrics to compute, the main one first, and notes on those that do not fit."""
+def metrics_of(recipe: Recipe) -> tuple[list[Metric], list[str]]:
+    """The metrics to compute, the main one first, and notes on those that do not fit.
+
+    Raises:
+        LuthierError: none fits the task.
+    """
     kind, wanted = recipe.task.kind, recipe.evaluate.metrics
     names = wanted if wanted is not None else METRICS.names()
     fitting = [name for name in names if kind in METRICS.load(name).FITS]

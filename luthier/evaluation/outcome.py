@@ -121,3 +121,5 @@ class Metric:
     alike: Callable[[Any, float], tuple[float, float] | None] | None = None
     """For outcomes whose resamples all have one value, as those of a perfect score do: outcome and
     value -> a 95 % interval. The bootstrap has none to give then; without this, nor have we."""
+    bounds: tuple[float, float] | None = None
+    """The least and the greatest value there can be; None: there is no greatest."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.artifacts import DataStats, TermsPart
+from luthier.artifacts import DataStats, ReviewCounts, TermsPart
 from luthier.example import SPLITS, Split
 from luthier.recipe import Recipe
 from luthier.reporting.left_out import Rejects
@@ -83,12 +83,31 @@ def steps(recipe: Recipe, stats: DataStats) -> list[tuple[str, str]]:
         made.append(("Made for", f"{data.use} use"))
     filters = [_with_options(f.use, f.options) for f in data.filters]
     made.append(("Filters, in order", ", ".join(filters) or "none"))
+    if stats.review is not None:
+        made.append(("Reviewed by people", _review(stats.review)))
     made.append(("Splits", _split_rule(recipe)))
     if data.mix is not None:
         options = {k: v for k, v in data.mix.model_dump(exclude={"strategy"}).items() if v}
         made.append(("Mixture", _with_options(data.mix.strategy, options)))
     made.append(("Seed", str(recipe.seed)))
     return made
+
+
+def _review(found: ReviewCounts) -> str:
+    """What people decided, in words."""
+    looked_at = found.kept + found.edited + found.dropped
+    read = looked_at + found.skipped + found.undecided
+    who = ", ".join(found.reviewers)
+    said = [
+        f"{count(looked_at)} of {count(read)} rows{f' (by {who})' if who else ''}: "
+        f"{count(found.kept)} kept as they are, {count(found.edited)} edited, "
+        f"{count(found.dropped)} dropped"
+    ]
+    if found.left_out_again:
+        said.append(f"{count(found.left_out_again)} kept, and left out for another reason")
+    if found.unmatched:
+        said.append(f"{count(found.unmatched)} decisions match no row")
+    return "; ".join([*said, f"decisions in {last_part(found.file)}"])
 
 
 def _with_options(name: str, options: dict[str, Any]) -> str:

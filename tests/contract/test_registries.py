@@ -31,7 +31,8 @@ from luthier.registry import Registry
 
 KINDS = get_args(TaskSection.model_fields["kind"].annotation)
 FEWEST = {
-    "baselines": 5, "checks": 20, "exporters": 2, "filters": 25, "formats": 18, "lints": 20,
+    "baselines": 5, "checks": 20, "exporters": 2, "filters": 25, "formats": 18,
+    "generators": 4, "lints": 20,
     "metrics": 11,
 }  # fmt: skip
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
@@ -102,6 +103,21 @@ def test_filters_give_a_reason_or_let_pass(registry: Registry, name: str) -> Non
     if hasattr(judge, "remember"):
         judge.remember(candidate(ROWS[0]))
         assert registry.build(name)(candidate(ROWS[0])) is None
+
+
+# --- generators --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("registry", "name"), members("generators"))
+def test_generators_say_what_they_read_and_how_it_is_read(registry: Registry, name: str) -> None:
+    module = registry.load(name)
+    assert module.FORMAT in Registry("format", "luthier.data.formats").names()
+    options = signature(module.build)
+    assert all(option.kind is option.KEYWORD_ONLY for option in options.values())
+    assert set(module.FILES) <= options.keys(), "paths among the options, for the build to find"
+    assert "rows" in options, "how many rows are wanted"
+    for option in options:
+        assert re.search(rf"\b{option}\b", module.build.__doc__), f"{option} is not documented"
 
 
 # --- formats -----------------------------------------------------------------------------------

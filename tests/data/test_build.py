@@ -14,7 +14,7 @@ from luthier.data.build import build, input_files, read_rows_like
 from luthier.data.opening import FORMATS
 from luthier.data.templating.template import BuiltTemplates, load_template
 from luthier.errors import DataError, LuthierError
-from luthier.example import SPLITS, Example
+from luthier.example import SPLITS, Example, content_id
 from luthier.look import show_data
 from luthier.run import Run
 
@@ -102,6 +102,8 @@ def test_every_row_is_kept_or_rejected_with_a_reason(make_run: MakeRun, tmp_path
         "origin": "rows.csv:42",
         "reason": "label outside the set: 'TRUE' is none of True, False. Did you mean 'True'?",
         "fields": {"input": "shouting", "output": "TRUE"},
+        "id": content_id(["shouting", "TRUE"]),
+        "template": "promise_instruction_first",
     }
     assert found[3]["reason"] == "contradiction: rows.csv:3 answers 'True' to the same input"
     assert len(all_rows(run)) == 40

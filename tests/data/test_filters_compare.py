@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from filter_rows import passes, row, said
 from numpy.typing import NDArray
+from tiny_bert import bert_dir as bert_dir
 
+from luthier.data.build import build
 from luthier.data.linting.languages import KNOWN, language_of
-from luthier.errors import DataError, LuthierError
+from luthier.errors import DataError, LuthierError, ModelError
 from luthier.names import FILTERS
+from luthier.run import Run
 
 
 @pytest.mark.parametrize(
@@ -131,6 +134,39 @@ def test_semantic_duplicates_by_a_model() -> None:
     ]
 
 
+PARAPHRASES = [
+    row("The doctor quickly bought a big car.", line=2),
+    row("The physician fast purchased a large automobile.", line=3),
+    row("A stork sang under the old bridge.", line=4),
+    row("The old stork sang under a bridge.", line=5),
+]
+
+
+def test_semantic_duplicates_by_a_sentence_embedding_model(bert_dir: Path) -> None:
+    assert said("semantic_duplicates", PARAPHRASES[:3]) == [None] * 3, "no piece of a word tells"
+    reasons = said("semantic_duplicates", PARAPHRASES[:3], model=str(bert_dir), similarity=0.9)
+    assert reasons == [None, "semantic duplicate: 1.00 similar to rows.jsonl:2", None]
+
+
+def test_a_build_leaves_paraphrases_out(bert_dir: Path, make_run: Callable[..., Run]) -> None:
+    model = {"use": "semantic_duplicates", "model": str(bert_dir), "similarity": 0.9}
+    run = make_run(data={"filters": [model]})
+    with (run.data_root / "rows.csv").open("a", encoding="utf-8") as file:
+        file.writelines(f"{each.question},True,plan\n" for each in PARAPHRASES)
+    assert build(run).rows_rejected == {"semantic duplicate": 2}
+    lines = (run.path / "data/rejects.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["reason"].rpartition(" ")[2] for line in lines] == [
+        "rows.csv:62", "rows.csv:64",
+    ]  # fmt: skip
+
+
+def test_a_model_that_cannot_be_had_stops_a_build(make_run: Callable[..., Run]) -> None:
+    model = {"use": "semantic_duplicates", "model": "sentence-transformers/all-MiniLM-L6-v2"}
+    run = make_run(data={"filters": [model]})
+    with pytest.raises(ModelError, match=r"filter 'semantic_duplicates': model: .* cannot be fetc"):
+        build(run)
+
+
 def test_rows_that_are_prepared_together_are_judged_the_same() -> None:
     texts = ["Ten storks fly south.", "South fly ten storks.", "It rains again today."]
     rows = [row(text, line=i) for i, text in enumerate(texts, 2)]
@@ -146,8 +182,13 @@ def test_rows_that_are_prepared_together_are_judged_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"similarity": 0}, {"similarity": "high"}, {"embed": "a model"}]
-)
+    "options",
+    [
+        {"similarity": 0}, {"similarity": "high"}, {"embed": "a model"}, {"model": ["a"]},
+        {"model": ""}, {"revision": "main"}, {"model": "a/b", "revision": 3},
+        {"model": "a/b", "embed": len}, {"model": "run:first"},
+    ],
+)  # fmt: skip
 def test_semantic_duplicates_refuse_impossible_options(options: dict[str, Any]) -> None:
     with pytest.raises(DataError, match="filter 'semantic_duplicates'"):
         FILTERS.build("semantic_duplicates", **options)

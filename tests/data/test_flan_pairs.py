@@ -61,6 +61,24 @@ def test_only_words_between_braces_are_fields(own: Path) -> None:
     assert answer.content == "{premise}"
 
 
+def test_targets_with_the_same_fields_ask_the_same_way(tmp_path: Path) -> None:
+    """As in FLAN's second edition, whose targets are worded in several ways within a task."""
+    pairs = [
+        ["Why: {question}", "{cot} So it is {answer}."],
+        ["{question} Reasons last.", "{answer}, for {cot}"],
+        ["Think. {question}", "\n{cot}\n{answer}"],
+        ["What is asked, if {answer}?", "{question}"],
+    ]
+    tasks = {
+        "cot": pairs,
+        "news": [["{text} In short:", "\n{summary}"], ["Expand {summary}", "{text}"]],
+    }
+    (tmp_path / "flan.json").write_text(json.dumps(tasks), encoding="utf-8")
+    found = load_templates("flan.json", tmp_path)
+    assert [t.inverted for t in found] == [False, False, False, True, False, True]
+    assert [t.answer_field for t in found[3:5]] == ["output", "summary"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from luthier.data.formats import built
 from luthier.data.importing.recognise import CERTAIN, FORMATS, recognise, require
 from luthier.data.importing.sample import partial_object
 from luthier.errors import DataError
@@ -59,6 +60,7 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     ("instructwild", {"instruction": "a"}),
     ("chain_of_thought", {"question": "a", "answer": "b", "rationale": "c"}),
     ("columns", {"input": "a", "output": "b"}),
+    ("built", built.EXAMPLE),
     ("text", {"text": "It rains.", "url": "x"}),
 ]  # fmt: skip
 

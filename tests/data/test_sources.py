@@ -214,6 +214,11 @@ def test_damaged_rows_of_a_utf8_file_are_rejects(tmp_path: Path) -> None:
         ("a.csv", b"PK\x03\x04....", "Excel or ZIP"),
         ("a.jsonl", b"\x1f\x8b.....", "gzip"),
         ("a.csv", b"%PDF-1.7 ...", "is a PDF; save its text"),
+        (
+            "a.csv",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+            "pointer of Git LFS",
+        ),
         ("a.parquet", b"text,label\n", "not a readable Parquet file"),
         ("a.xlsx", b"PK", "unknown kind of file; expected one of .csv"),
         ("a.json", b'{\n"rows": [\n{"a": 1}]}', "expected a list of objects"),

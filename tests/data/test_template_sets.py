@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from luthier.data.templating.draws import Draw, pick
 from luthier.data.templating.template import (
     BuiltTemplates,
+    Skipped,
     Template,
     load_template,
     template_file,
@@ -188,3 +190,43 @@ def test_artifacts_of_single_templates_are_still_read() -> None:
     }]}  # fmt: skip
     (template,) = BuiltTemplates.model_validate(old).sets(recipe("plain"))["plain"]
     assert template.prompt({"input": "I"})[-1].content == "A I"
+
+
+CONDITIONS = """\
+description: Ways to ask.
+fields: {instruction: What to do., input: With what., output: The answer.}
+templates:
+  given: {only_with: input, input: "{instruction}: {input}", target: "{output}"}
+  bare: {only_without: input, input: "{instruction}!", target: "{output}"}
+"""
+
+
+@pytest.mark.parametrize(("given", "name"), [("a cat", "given"), ("", "bare"), (" \n", "bare")])
+def test_members_for_rows_with_or_without_a_field(tmp_path: Path, given: str, name: str) -> None:
+    members = own(tmp_path, CONDITIONS)
+    row = {"instruction": "Look", "input": given, "output": "Yes."}
+    for seed in range(8):
+        assert pick(members, Draw(seed, "row"), row).name == f"own.yaml#{name}"
+    other = next(t for t in members if not t.name.endswith(name))
+    with pytest.raises(Skipped, match=r"input: the template is for rows"):
+        other.messages(row)
+    stored = BuiltTemplates(templates=members).model_dump(mode="json")
+    assert BuiltTemplates.model_validate(stored).templates == members
+
+
+def test_a_condition_on_no_field_of_the_set(tmp_path: Path) -> None:
+    text = CONDITIONS.replace("only_with: input", "only_with: inptu")
+    with pytest.raises(DataError, match=r"own.yaml:4: .*only_with: inptu.*Did you mean 'input'"):
+        own(tmp_path, text)
+
+
+def test_self_instructs_ways_to_ask(tmp_path: Path) -> None:
+    """7 with an input and 6 without, each its own words, each about as often as the others."""
+    members = load_templates("self_instruct", tmp_path)
+    for given, count in (("a cat", 7), ("", 6)):
+        row = {"instruction": "Look", "input": given, "output": "Yes."}
+        names = [pick(members, Draw(1, str(n)), row).name for n in range(700)]
+        assert len(set(names)) == count
+        assert min(map(names.count, set(names))) > 700 / count / 2
+        asked = [t.messages(row)[-2].content for t in members if t.suits(row)]
+        assert len(set(asked)) == count and all("Look" in text and given in text for text in asked)

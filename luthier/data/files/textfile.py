@@ -16,6 +16,7 @@ _OTHER_FILES = {
     b"PK\x03\x04": "an Excel or ZIP file; save it as CSV (UTF-8)",
     b"\x1f\x8b": "gzip-compressed; unpack it first",
     b"PAR1": "a Parquet file; name it .parquet",
+    b"version https://git-lfs": "a pointer of Git LFS, not the data; fetch it with `git lfs pull`",
     b"%PDF": "a PDF; save its text as .txt or its rows as .csv",
 }
 _BOMS = {

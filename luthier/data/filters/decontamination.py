@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from luthier.data.candidate import Candidate, Filter
+from luthier.data.candidate import Candidate, Filter, require_similarity
 from luthier.data.held_out import HeldOut
 from luthier.data.linting.lint_report import Severity
 from luthier.errors import DataError
@@ -31,10 +31,7 @@ def build(*, against: str | Sequence[str] = (), similarity: float = 0.8) -> Filt
         raise DataError(
             f"filter 'decontamination': against is {against!r}, expected a list of files."
         )
-    if isinstance(similarity, bool) or not isinstance(similarity, (int, float)):
-        raise DataError(f"filter 'decontamination': similarity is {similarity!r}, not a number.")
-    if not 0 < similarity <= 1:
-        raise DataError(f"filter 'decontamination': similarity is {similarity}, not in (0, 1].")
+    require_similarity("decontamination", similarity)
     tests = HeldOut(files, similarity)
 
     def decontamination(row: Candidate) -> str | None:

@@ -22,9 +22,9 @@ class _ExactDuplicates:
         self.places = Places()
 
     def __call__(self, row: Candidate) -> str | None:
-        first = self.ids.number(int(row.example.id, 16))
+        first = self.ids.number(int(row.content, 16))
         return None if first is None else f"exact duplicate: of {self.places[first]}"
 
     def remember(self, row: Candidate) -> None:
-        self.ids.add(int(row.example.id, 16))
+        self.ids.add(int(row.content, 16))
         self.places.append(row.example.origin)

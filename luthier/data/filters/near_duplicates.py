@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from luthier.data.candidate import Candidate, Filter
+from luthier.data.candidate import Candidate, Filter, require_similarity
 from luthier.data.linting.lint_report import Severity
 from luthier.data.near import Entry, NearIndex
 from luthier.data.places import Places
 from luthier.data.shingles import BLOCK
-from luthier.errors import DataError
 
 SEVERITY: Severity = "warning"
 FIX = "Keep one of the rows; `use: near_duplicates` leaves the others out of a build."
@@ -28,10 +27,7 @@ def build(*, similarity: float = 0.8) -> Filter:
     Args:
         similarity: in (0, 1].
     """
-    if isinstance(similarity, bool) or not isinstance(similarity, (int, float)):
-        raise DataError(f"filter 'near_duplicates': similarity is {similarity!r}, not a number.")
-    if not 0 < similarity <= 1:
-        raise DataError(f"filter 'near_duplicates': similarity is {similarity}, not in (0, 1].")
+    require_similarity("near_duplicates", similarity)
     return _NearDuplicates(similarity)
 
 

@@ -3,74 +3,68 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from luthier.data.candidate import Candidate, Filter
+from luthier.data.candidate import Candidate, Filter, require_similarity
 from luthier.data.linting.lint_report import Severity
 from luthier.data.places import Places
+from luthier.data.vectors import Embed, Vectors, WordPieces, opened, unit
 from luthier.errors import DataError
 
 SEVERITY: Severity = "warning"
 FIX = "Keep one of the rows; they teach the same thing twice."
-Vectors = NDArray[np.float32]
-Embed = Callable[[Sequence[str]], Vectors]
-_FEATURES = 512
-_WORD = re.compile(r"\w+")
 _NUMBERS = re.compile(r"\d+(?:[.,]\d+)*")
 _NEGATIONS = re.compile(
     r"\b(?:no|not|never|nobody|nothing|none|without|cannot)\b|n['’]t\b", re.IGNORECASE
 )
 
 
-def build(*, similarity: float = 0.95, embed: Embed | None = None) -> Filter:
+def build(
+    *,
+    similarity: float = 0.95,
+    model: str | None = None,
+    revision: str | None = None,
+    embed: Embed | None = None,
+) -> Filter:
     """Rows whose vectors are at least this similar (cosine) to an earlier row's.
 
-    Without `embed` the vectors count the pieces of words (3 to 5 letters, hashed into 512 places;
+    Without a model the vectors count the pieces of words (3 to 5 letters, hashed into 512 places;
     scikit-learn's HashingVectorizer): word order and endings do not matter, synonyms do. With a
-    sentence-embedding model's `embed`, meanings are compared. Rows with different numbers, or of
-    which one is negated, are never duplicates. In classification, only rows of the same label are
-    compared, elsewhere questions.
+    sentence-embedding model, meanings are compared. Rows with different numbers, or of which one is
+    negated, are never duplicates. In classification, only rows of the same label are compared,
+    elsewhere questions.
 
     Every row is compared with every other: 20,000 rows took 22 s on one core, and twice as many
-    take four times as long.
+    take four times as long. Embedding them with a model comes on top.
 
     Args:
-        similarity: in (0, 1]; sentence-embedding models want about 0.9.
-        embed: turns texts into vectors, (texts, dimensions).
+        similarity: in (0, 1]. How near paraphrases come depends on the model; sentence-embedding
+            models want about 0.9.
+        model: a sentence-embedding model: a hub id, an alias or a local folder (`embedder.py`).
+        revision: of the model on the hub.
+        embed: vectors of one's own, from Python: texts -> (texts, dimensions).
+
+    Raises:
+        DataError: an option that makes no sense.
+        ModelError: the model cannot be found, fetched or opened.
     """
-    if isinstance(similarity, bool) or not isinstance(similarity, (int, float)):
-        raise DataError(
-            f"filter 'semantic_duplicates': similarity is {similarity!r}, not a number."
-        )
-    if not 0 < similarity <= 1:
-        raise DataError(f"filter 'semantic_duplicates': similarity is {similarity}, not in (0, 1].")
+    name = "filter 'semantic_duplicates'"
+    require_similarity("semantic_duplicates", similarity)
     if embed is not None and not callable(embed):
         raise DataError(
-            f"filter 'semantic_duplicates': embed is {embed!r}, which turns no text into vectors."
+            f"{name}: embed is {embed!r}, which turns no text into vectors. In a recipe, name a "
+            "model: {use: semantic_duplicates, model: sentence-transformers/all-MiniLM-L6-v2}."
         )
-    return _SemanticDuplicates(similarity, embed or _Pieces())
-
-
-class _Pieces:
-    """Vectors of the pieces of words."""
-
-    @cached_property
-    def vectorizer(self) -> Any:
-        from sklearn.feature_extraction.text import HashingVectorizer
-
-        return HashingVectorizer(
-            n_features=_FEATURES, analyzer="char_wb", ngram_range=(3, 5), dtype=np.float32
-        )
-
-    def __call__(self, texts: Sequence[str]) -> Vectors:
-        words = [" ".join(_WORD.findall(text)) for text in texts]
-        vectors: Vectors = self.vectorizer.transform(words).toarray()
-        return vectors
+    if embed is not None and model is not None:
+        raise DataError(f"{name}: model and embed both give vectors; name one of them.")
+    if revision is not None and model is None:
+        raise DataError(f"{name}: revision is that of a model, and none is named.")
+    if model is not None:
+        embed = opened(name, model, revision)
+    return _SemanticDuplicates(similarity, embed or WordPieces())
 
 
 class _SemanticDuplicates:
@@ -82,7 +76,7 @@ class _SemanticDuplicates:
     def prepare(self, rows: Sequence[Candidate]) -> None:
         """Rows that are going to be judged one after another: together they are faster read."""
         vectors = np.asarray(self.embed([row.question for row in rows]), dtype=np.float32)
-        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        vectors = unit(vectors)
         self.prepared = {id(r): (r, v) for r, v in zip(rows, vectors, strict=True)}
 
     def __call__(self, row: Candidate) -> str | None:

@@ -9,8 +9,7 @@ from typing import Any
 
 from luthier.data.config import SourceConfig
 from luthier.data.formats.alpaca import INSTRUCTION, OUTPUT, instruct
-from luthier.data.formats.oig import spoken
-from luthier.data.importing.conversation import Unfit, checked
+from luthier.data.importing.conversation import checked
 from luthier.data.importing.instructions import (
     ANSWERS,
     each,
@@ -21,6 +20,7 @@ from luthier.data.importing.instructions import (
     text_of,
 )
 from luthier.data.importing.sample import Sample
+from luthier.data.importing.transcript import spoken, transcribed
 from luthier.data.rows import Reject, Row, Table
 from luthier.example import Message, Role
 
@@ -79,14 +79,9 @@ def _row(row: Row, trim: bool, answers: str) -> Row:
 
 
 def _text(row: Row, trim: bool) -> Row:
-    before, turns = spoken(text_of(row.fields, ("text",)) or "", _MARKS, _ROLES)
-    if not turns:
-        raise Unfit("no turns: the text has no ### Human: and ### Assistant:")
-    if before:
-        turns.insert(0, Message("system", before))
-    found = checked(list(enumerate(turns, 1)), alternating=True, trim=trim)
-    fields = row.fields | ({"trimmed": found.trimmed} if found.trimmed else {})
-    return replace(row, fields=fields, messages=found.messages)
+    text = text_of(row.fields, ("text",)) or ""
+    marked = "the text has no ### Human: and ### Assistant:"
+    return transcribed(row, text, _MARKS, _ROLES, marked=marked, trim=trim)
 
 
 def _is_chat(text: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import IO, Any
@@ -11,7 +10,7 @@ from luthier.as_written import json_text
 from luthier.data.config import SourceConfig
 from luthier.data.files.mapping import mapped
 from luthier.data.importing import outgoing
-from luthier.data.importing.conversation import OPENAI, attempt, conversation, tools_of
+from luthier.data.importing.conversation import OPENAI, attempt, conversation, first_turn, tools_of
 from luthier.data.importing.instructions import require_switch
 from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
@@ -67,12 +66,7 @@ def fits(sample: Sample) -> float:
 
 
 def _is_talk(value: Any) -> bool:
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return False
-    turn = value[0] if isinstance(value, list) and value else None
+    turn = first_turn(value)
     return isinstance(turn, dict) and "role" in turn and ("content" in turn or "tool_calls" in turn)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
 from luthier.data.config import SourceConfig
-from luthier.data.importing.conversation import Unfit, checked
 from luthier.data.importing.instructions import each, lacking, require_switch, text_of
 from luthier.data.importing.sample import Sample
+from luthier.data.importing.transcript import transcribed
 from luthier.data.rows import Reject, Row, Table
-from luthier.example import Message, Role
+from luthier.example import Role
 
 _MARKS = re.compile(r"^[ \t]*<(human|bot)>:", re.MULTILINE)
 _ROLES: dict[str, Role] = {"human": "user", "bot": "assistant"}
@@ -40,33 +39,8 @@ def _row(row: Row, column: str, trim: bool) -> Row:
     text = text_of(row.fields, (column,))
     if text is None:
         raise lacking(column, row.fields)
-    before, turns = spoken(text, _MARKS, _ROLES)
-    if not turns:
-        raise Unfit("no turns: no line begins with <human>: or <bot>:")
-    if before:
-        turns.insert(0, Message("system", before))
-    found = checked(list(enumerate(turns, 1)), alternating=True, trim=trim)
-    fields = row.fields | ({"trimmed": found.trimmed} if found.trimmed else {})
-    return replace(row, fields=fields, messages=found.messages)
-
-
-def spoken(text: str, marks: re.Pattern[str], roles: dict[str, Role]) -> tuple[str, list[Message]]:
-    """What stands before the first mark, and the turns that marks begin.
-
-    Args:
-        text: the whole conversation.
-        marks: its group 1 is the speaker.
-        roles: those of the speakers, in small letters.
-    """
-    found: Sequence[re.Match[str]] = list(marks.finditer(text))
-    if not found:
-        return text.strip(), []
-    ends = [mark.start() for mark in found[1:]] + [len(text)]
-    turns = [
-        Message(roles[mark.group(1).casefold()], text[mark.end() : end].strip())
-        for mark, end in zip(found, ends, strict=True)
-    ]
-    return text[: found[0].start()].strip(), turns
+    marked = "no line begins with <human>: or <bot>:"
+    return transcribed(row, text, _MARKS, _ROLES, marked=marked, trim=trim)
 
 
 def fits(sample: Sample) -> float:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from luthier.data.config import SourceConfig
-from luthier.data.formats.oig import spoken
 from luthier.data.importing.conversation import (
     ANY,
     Unfit,
@@ -27,6 +26,7 @@ from luthier.data.importing.instructions import (
     text_of,
 )
 from luthier.data.importing.sample import Sample
+from luthier.data.importing.transcript import spoken
 from luthier.data.rows import Reject, Row, Table
 from luthier.example import Message, Role
 

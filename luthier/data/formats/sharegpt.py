@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import IO, Any
@@ -10,7 +9,7 @@ from typing import IO, Any
 from luthier.as_written import json_text
 from luthier.data.config import SourceConfig
 from luthier.data.importing import outgoing
-from luthier.data.importing.conversation import ANY, Unfit, conversation, tools_of
+from luthier.data.importing.conversation import ANY, Unfit, conversation, first_turn, tools_of
 from luthier.data.importing.instructions import each, lacking, named, require_switch, text_of
 from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
@@ -76,12 +75,7 @@ def fits(sample: Sample) -> float:
 def _is_talk(record: Any) -> bool:
     column = named(record, NAMES)
     value = record.get(column)
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return False
-    turn = value[0] if isinstance(value, list) and value else None
+    turn = first_turn(value)
     if not isinstance(turn, dict):
         # Conversations without turns stand in every dump of ShareGPT.
         return column in NAMES[:2] and value == []

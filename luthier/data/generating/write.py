@@ -69,6 +69,32 @@ def written_sources(
     return found
 
 
+def earlier_sources(
+    recipe: Recipe, root: Path, runs: Path = RUNS
+) -> tuple[list[SourceConfig], list[str]]:
+    """The sources of a recipe, those that a model is to write as the files that it wrote before.
+
+    Args:
+        recipe: the recipe.
+        root: its folder.
+        runs: where its run is.
+
+    Returns:
+        The sources that there are, and what those are called that are not written yet.
+    """
+    found, unwritten = [], []
+    for place, source in enumerate(recipe.data.sources, 1):
+        if source.generate is None:
+            found.append(source)
+            continue
+        folder = runs / recipe.name / FOLDER / f"{place}-{source.generate.use}"
+        if (folder / "rows.jsonl").is_file():
+            found.append(_as_file(source, recipe, folder, root))
+        else:
+            unwritten.append(f"{source.generate.use} (data.sources.{place - 1})")
+    return found, unwritten
+
+
 def summaries(run: Run) -> dict[str, Any]:
     """What was written, by the name of the folder it lies in."""
     found = sorted((run.path / FOLDER).glob("*/summary.json"))

@@ -100,6 +100,16 @@ def turns_of(value: Any) -> list[Any]:
     return value
 
 
+def first_turn(value: Any) -> Any:
+    """The first of the turns in a column, which may hold them as a text of JSON; None: none."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value[0] if isinstance(value, list) and value else None
+
+
 def messages_of(turns: Sequence[Any], keys: Keys = OPENAI) -> list[Message]:
     """Read turns one by one, without judging their order.
 

@@ -11,6 +11,7 @@ from typing import Any
 from luthier.chat import Rendered
 from luthier.data.candidate import Candidate
 from luthier.data.config import DataConfig, SourceConfig
+from luthier.data.decisions import Reviewed
 from luthier.data.files import sources
 from luthier.data.linting.guess_columns import SPLIT_NAMES, Guess, guess
 from luthier.data.opening import Opened, open_rows
@@ -101,18 +102,21 @@ def no_model(example: Example) -> Rendered:
 # --- recipes -----------------------------------------------------------------------------------
 
 
-def of_recipe(recipe: Recipe, root: Path, render: Render = no_model) -> Reading:
+def of_recipe(
+    recipe: Recipe, root: Path, render: Render = no_model, reviewed: Reviewed | None = None
+) -> Reading:
     """The sources of a recipe.
 
     Args:
         recipe: the recipe.
         root: its folder.
         render: the renderer of its model, if that is at hand.
+        reviewed: what people decided about the rows.
 
     Raises:
         DataError: a template that cannot be used.
     """
-    shape = shape_of(recipe, template_sets(recipe, root))
+    shape = shape_of(recipe, template_sets(recipe, root), reviewed)
     held_out = [s for s in recipe.data.sources if s.split not in ("auto", "train")]
     others = [s for s in recipe.data.sources if s.split in ("auto", "train")]
     return Reading(root, [*held_out, *others], shape, bool(recipe.labels), render)

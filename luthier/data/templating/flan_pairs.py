@@ -3,8 +3,9 @@ r"""FLAN's templates: a JSON file of tasks, each with pairs of an input and a ta
     {"rte": [["{premise}\n\nDoes it follow that {hypothesis}?\n\n{options_}", "{answer}"], ...]}
 
 `{field}` inserts a field, any other brace is a brace (FLAN replaces `{\w*}`; arXiv 2109.01652,
-google-research/FLAN, flan/preprocessors.py). The target that most templates of a task share is the
-task's own; a template with another target asks the other way round and is marked `inverted`.
+google-research/FLAN, flan/preprocessors.py). The fields that the targets of most templates of a
+task share are the task's own; a template with others asks the other way round and is marked
+`inverted`.
 
 Templates are rendered as they stand. FLAN's first edition has a stray letter `n` behind
 `{hypothesis}` in nine of them (tasks rte, anli and cb), which its second edition has not.
@@ -60,19 +61,29 @@ def _of_task(task: str, pairs: Any, path: Path, name: str) -> list[Template]:
                 f"{path}: template {place} of the task '{task}' is {str(pair)[:60]}, expected a "
                 "pair [input, target] of texts."
             )
-    usual = Counter(target for _, target in pairs).most_common(1)
-    own = usual[0][0] if usual else ""
+    counted = Counter(_asked_for(target) for _, target in pairs).most_common(1)
+    usual = counted[0][0] if counted else frozenset()
+    own = next((target for _, target in pairs if _asked_for(target) == usual), "")
     return [
         Template(
             name=f"{name}#{task}/{place}",
             description=f"FLAN's template {place} of the task {task}.",
             prompt_text=_as_luthier_has_it(asked),
             completion_text=_as_luthier_has_it(target),
-            inverted=target != own,
-            answer_field=only_placeholder(own) or "output",
+            inverted=_asked_for(target) != usual,
+            answer_field=only_placeholder(own.strip()) or "output",
         )
         for place, (asked, target) in enumerate(pairs)
     ]
+
+
+def _asked_for(target: str) -> frozenset[str]:
+    """What tells targets apart: their fields, however they are worded; without any, the text.
+
+    FLAN's second edition says `The answer is {answer}` in several ways within a task, and starts
+    some targets on a line of their own.
+    """
+    return frozenset(_FIELD.findall(target)) or frozenset([target.strip()])
 
 
 def _as_luthier_has_it(text: str) -> str:

@@ -85,6 +85,10 @@ class Template:
     """Of the layout of Super-NaturalInstructions."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What its file says about it."""
+    only_with: str | None = None
+    """A field without which, or with an empty one, the template makes no sense for a row."""
+    only_without: str | None = None
+    """A field with which it makes none, unless it is empty."""
 
     @property
     def question_fields(self) -> list[str]:
@@ -136,10 +140,22 @@ class Template:
         One that was turned round automatically asks for a text, which must be long enough to be
         determined by the answer: never for a label, a name or a number.
         """
+        if self.lacks(fields) or self.has_too_much(fields):
+            return False
         if self.made_from is None:
             return True
         wanted = only_placeholder(self.completion_text) or ""
         return wanted not in fields or len(as_text(fields[wanted]).strip()) >= _SHORTEST
+
+    def lacks(self, fields: Mapping[str, Any]) -> bool:
+        """Whether a row has nothing in the field of `only_with`."""
+        name = self.only_with
+        return name is not None and not as_text(fields.get(name)).strip()
+
+    def has_too_much(self, fields: Mapping[str, Any]) -> bool:
+        """Whether a row has something in the field of `only_without`."""
+        name = self.only_without
+        return name is not None and bool(as_text(fields.get(name)).strip())
 
     def prompt(
         self,
@@ -198,6 +214,10 @@ class Template:
         elif self.dialect == "jinja":
             return self._two_parts(self._rendered(fields, draw, first_only=False))
         else:
+            if self.lacks(fields):
+                raise Skipped(f"no {self.only_with}: the template is for rows that have one")
+            if self.has_too_much(fields):
+                raise Skipped(f"has {self.only_without}: the template is for rows without")
             if not self.suits(fields):
                 raise Skipped(
                     f"too short to be asked for: '{only_placeholder(self.completion_text)}' has "

@@ -16,6 +16,9 @@ r"""Sets of templates: several ways of asking one kind of task, in one file.
         input: "{premise}\n\nWrite a sentence for which this is true: {output}"
         target: "{hypothesis}"
 
+A member with `only_with: FIELD` is given to rows that have something in that field, one with
+`only_without: FIELD` to the others.
+
 A member is named `nli/follows_from_text`, or `own.yaml#follows_from_text` in a file of one's own.
 Of the same kind are the files of promptsource (YAML with `!Template`) and FLAN's pairs (JSON);
 which a file is, its content says.
@@ -43,7 +46,9 @@ from luthier.data.templating.template_yaml import Block, read_yaml
 from luthier.errors import DataError, nearest, unknown
 
 _KEYS = ("description", "fields", "templates")
-_MEMBER_KEYS = ("system", "input", "target", "inverted", "super_ni")
+_MEMBER_KEYS = (
+    "system", "input", "target", "inverted", "super_ni", "lineage", "only_with", "only_without",
+)  # fmt: skip
 
 
 def load_templates(name: str, root: Path) -> list[Template]:
@@ -143,6 +148,9 @@ def _member(
         completion_text=text_of(member, "target", path),
         system=text_of(member, "system", path) if member.get("system") is not None else None,
         inverted=inverted,
+        only_with=_condition(member, "only_with", name, known, path),
+        only_without=_condition(member, "only_without", name, known, path),
+        metadata=dict(member.get("lineage") or {}),
     )
     for key in ("system", "input", "target"):
         for field in placeholders(str(member.get(key) or "")):
@@ -153,6 +161,21 @@ def _member(
                     f"{', '.join(known)}."
                 )
     return template
+
+
+def _condition(
+    member: Block, key: str, name: str, known: Sequence[str] | None, path: Path
+) -> str | None:
+    """The field that a template is only for rows with, or without."""
+    if member.get(key) is None:
+        return None
+    found = text_of(member, key, path)
+    if known is not None and found not in known:
+        raise DataError(
+            f"{path}:{member.line_of(key)}: '{name}' says {key}: {found}, which is not among the "
+            f"set's fields.{nearest(found, known)} They are: {', '.join(known)}."
+        )
+    return found
 
 
 def _no_such_part(name: str, path: Path, found: Sequence[Template]) -> DataError:

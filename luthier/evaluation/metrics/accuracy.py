@@ -11,7 +11,13 @@ FITS = ("classification",)
 
 def build() -> Metric:
     """Build the metric."""
-    return Metric("accuracy", "higher", _prepare, proportion=lambda choices: choices.correct)
+    return Metric(
+        "accuracy",
+        "higher",
+        _prepare,
+        proportion=lambda choices: choices.correct,
+        bounds=(0.0, 1.0),
+    )
 
 
 def _prepare(choices: Choices) -> Callable[[Floats], Floats]:

@@ -20,7 +20,7 @@ FITS = ("classification",)
 
 def build() -> Metric:
     """Build the metric."""
-    return Metric("auroc", "higher", _prepare, alike=_alike)
+    return Metric("auroc", "higher", _prepare, alike=_alike, bounds=(0.0, 1.0))
 
 
 def _prepare(choices: Choices) -> Callable[[Floats], Floats]:

@@ -20,6 +20,7 @@ def build() -> Metric:
     return Metric(
         "chrf", "higher", _prepare,
         alike=lambda outcome, value: all_alike(value, worth(outcome), 0.0, 100.0),
+        bounds=(0.0, 100.0),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ FITS = ("generation", "chat")
 
 def build() -> Metric:
     """Build the metric."""
-    return Metric("exact_match", "higher", _prepare, proportion=_matches)
+    return Metric("exact_match", "higher", _prepare, proportion=_matches, bounds=(0.0, 1.0))
 
 
 def _matches(outcome: Answers) -> npt.NDArray[np.bool_]:

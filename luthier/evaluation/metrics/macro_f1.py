@@ -17,7 +17,7 @@ FITS = ("classification",)
 
 def build() -> Metric:
     """Build the metric."""
-    return Metric("macro_f1", "higher", _prepare)
+    return Metric("macro_f1", "higher", _prepare, bounds=(0.0, 1.0))
 
 
 def _prepare(choices: Choices) -> Callable[[Floats], Floats]:

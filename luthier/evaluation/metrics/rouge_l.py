@@ -22,6 +22,7 @@ def build() -> Metric:
     return Metric(
         "rouge_l", "higher", _prepare,
         alike=lambda outcome, value: all_alike(value, worth(outcome), 0.0, 1.0),
+        bounds=(0.0, 1.0),
     )  # fmt: skip
 
 

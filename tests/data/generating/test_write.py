@@ -16,6 +16,7 @@ from luthier import recipe as recipes
 from luthier.artifacts import DataStats, load_examples
 from luthier.cli import app
 from luthier.data.build import build
+from luthier.data.lint import lint
 from luthier.errors import CheckFailed, DataError, LuthierError
 from luthier.run import Run
 
@@ -179,3 +180,15 @@ def test_a_budget_that_brings_no_row_says_no(
     loaded = recipes.load(tmp_path / "recipe.yaml")
     with pytest.raises(CheckFailed, match="no row was finished by then"):
         pipeline.write_rows(loaded, budget="5 calls", runs=tmp_path / "runs")
+
+
+def test_lint_looks_at_what_was_written(
+    make_run: MakeRun, sections: dict[str, Any], tmp_path: Path
+) -> None:
+    run = make_run(**sections)
+    recipe, runs = tmp_path / "recipe.yaml", tmp_path / "runs"
+    with pytest.raises(DataError, match="luthier generate"):
+        lint(recipe, runs=runs)
+    pipeline.write_rows(recipes.load(recipe), runs=runs)
+    assert sum(lint(recipe, runs=runs).rows.values()) == 40
+    assert run.name == "tiny"

@@ -1,0 +1,1 @@
+"""Going through the rows of a dataset by hand: `luthier review`."""
