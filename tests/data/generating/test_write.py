@@ -79,6 +79,7 @@ def test_built_again_it_asks_nobody(
     for folder in (run.path / "generated").iterdir():
         for path in folder.iterdir():
             path.unlink()
+        (folder / ".rows.jsonl.4711.part").write_text("of an attempt that was killed")
     build(run)
     assert generated(run) == first
     assert len(server.asked()) == asked
