@@ -237,6 +237,8 @@ class TrainSummary(Artifact):
     total_parameters: int
     processes: int = 1
     """That trained together."""
+    averaged_steps: int = 0
+    """Whose weights' mean the last ones are (train.swa_start); 0: they are the last step's."""
 
 
 # --- evaluate ----------------------------------------------------------------------------------
