@@ -104,7 +104,7 @@ class Intake:
         if reason := refusal(terms, self.recipe.data.use):
             return Reject(row.origin, reason, row.fields)
         candidate = self.shape.apply(row, opened.source, self.renderer.render)
-        if isinstance(candidate, Candidate):
+        if isinstance(candidate, Candidate) and candidate.example.terms != terms:
             candidate.example = candidate.example.but(terms=terms)
         return candidate
 
@@ -119,7 +119,8 @@ class Intake:
         split = None if opened.source.split == "auto" else opened.source.split
         if found.example.text is not None and self.recipe.task.kind != "text":
             split = "train"  # plain text among questions is for learning; it has no answer to judge
-        found.example = found.example.but(split=split)
+        if found.example.split != split:
+            found.example = found.example.but(split=split)
         self.keep(found, opened.source)
         return True
 
