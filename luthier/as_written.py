@@ -8,7 +8,6 @@ from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
 
-
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 
 

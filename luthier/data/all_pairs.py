@@ -1,12 +1,12 @@
 """All pairs of near-duplicates among texts that are all there before anything is asked.
 
 Two sets with a Jaccard similarity of t or more have t of the larger one's members in common. So in
-any order of the members that is the same for all sets, they share one of the first n - ceil(t n) + 1
-of either (prefix filtering: S. Chaudhuri, V. Ganti, R. Kaushik, "A Primitive Operator for
-Similarity Joins in Data Cleaning", ICDE 2006). With the rarest members first, texts that merely begin
-alike ("Rewrite the following sentence so that ...") are never compared, however many there are
-(R. Bayardo, Y. Ma, R. Srikant, "Scaling Up All Pairs Similarity Search", WWW 2007). Pairs that
-share one are measured exactly: none is missed, and none is called similar that is not.
+any order of the members that is the same for all sets, they share one of the first
+n - ceil(t n) + 1 of either (prefix filtering: S. Chaudhuri, V. Ganti, R. Kaushik, "A Primitive
+Operator for Similarity Joins in Data Cleaning", ICDE 2006). With the rarest members first, texts
+that merely begin alike ("Rewrite the following sentence so that ...") are never compared, however
+many there are (R. Bayardo, Y. Ma, R. Srikant, "Scaling Up All Pairs Similarity Search", WWW 2007).
+Pairs that share one are measured exactly: none is missed, and none is called similar that is not.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Corpus:
             yield entries
 
     def _counts(self) -> NDArray[np.uint32]:
-        """How often members occur, by their lowest bits; many share a count where there are many."""
+        """How often members occur, by their lowest bits: where there are many, some share a count."""
         bits = min(max(10, self._stored.total.bit_length()), _MOST_CELLS)
         counts = np.zeros(1 << bits, np.uint32)
         mask = np.uint64(len(counts) - 1)
@@ -202,7 +202,7 @@ def _equal(entries: Hashes) -> Iterator[tuple[Numbers, Numbers]]:
 
 
 class _Known:
-    """Numbers that were there before, in sorted parts that are merged with others of a like size."""
+    """Numbers that were there before: sorted parts, merged with others of a like size."""
 
     def __init__(self) -> None:
         self._parts: list[Hashes] = []

@@ -1,7 +1,7 @@
 """Shares rows out to train, validation, calibration and test.
 
-Rows that resemble each other (see `all_pairs.py`) go together, so that nothing the model is tested on
-was nearly seen in training. Groups are ordered by a hash of the seed and their rows' ids and fill
+Rows that resemble each other (see `all_pairs.py`) go together, so that nothing the model is tested
+on was nearly seen in training. Groups are ordered by a hash of the seed and their rows' ids and fill
 the test, calibration and validation shares in that order, label by label: the same rows always
 come out the same, whatever their order in the file, and appended rows move few others.
 """
@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.data.config import SplitConfig
 from luthier.data.all_pairs import Corpus, Union
+from luthier.data.config import SplitConfig
 from luthier.data.shingles import BLOCK, Hashes, Numbers
 from luthier.example import Origin, Split, content_id
 
