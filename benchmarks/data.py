@@ -6,7 +6,7 @@
 
 Parts: `novelty` filters 52,445 instructions and measures the original method on a sample; `near`
 finds planted near-duplicates, as do datatrove and distilabel; `template` renders rows, as does
-`datasets.map`; `scale` runs luthier convert, lint and build on a file and on a third of it, so that
+`datasets.map`; `scale` runs luthier convert, lint and build on a file and on half of it, so that
 what a row costs in memory is seen. All data is synthetic and made here.
 Results go to benchmarks/results/data.json and data.md; parts that are not measured keep theirs.
 """
@@ -150,7 +150,7 @@ def _template(folder: Path, options: argparse.Namespace) -> Part:
 
 def _scale(folder: Path, options: argparse.Namespace) -> Part:
     sizes = []
-    for share in (1 / 3, 1):
+    for share in (0.5, 1):
         place = folder / f"{share:.2f}"
         place.mkdir()
         wanted = None if options.gigabytes else round(options.rows * share)

@@ -148,7 +148,7 @@ class Corpus:
             yield entries
 
     def _counts(self) -> NDArray[np.uint32]:
-        """How often members occur, by their lowest bits: where there are many, some share a count."""
+        """How often members occur, by their lowest bits; of very many, some share a count."""
         bits = min(max(10, self._stored.total.bit_length()), _MOST_CELLS)
         counts = np.zeros(1 << bits, np.uint32)
         mask = np.uint64(len(counts) - 1)

@@ -1,9 +1,9 @@
 """Shares rows out to train, validation, calibration and test.
 
 Rows that resemble each other (see `all_pairs.py`) go together, so that nothing the model is tested
-on was nearly seen in training. Groups are ordered by a hash of the seed and their rows' ids and fill
-the test, calibration and validation shares in that order, label by label: the same rows always
-come out the same, whatever their order in the file, and appended rows move few others.
+on was nearly seen in training. Groups are ordered by a hash of the seed and their rows' ids and
+fill the test, calibration and validation shares in that order, label by label: the same rows
+always come out the same, whatever their order in the file, and appended rows move few others.
 """
 
 from __future__ import annotations
