@@ -8,7 +8,7 @@ import string
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -287,6 +287,38 @@ def test_pairs_that_are_not_wanted_are_not_measured() -> None:
         for a, b in zip(pairs.ones.tolist(), pairs.others.tolist(), strict=True):
             union.join(a, b)
     assert measured < 6 and set(union.roots(np.arange(4)).tolist()) == {union.find(0)}
+
+
+def test_texts_that_merely_begin_alike_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(17)
+    words = vocabulary(chance)
+    start = "rewrite the following sentence so that it"
+    own = [chance.choices(words, k=chance.randint(8, 30)) for _ in range(3000)]
+    copies = [[*text[:-1], "other"] for text in own[:20]]
+    measured = 0
+    resembling = stored.StoredShingles.resembling
+
+    def counted(self: Any, sets: Any, ones: Any, numbers: Any) -> Any:
+        nonlocal measured
+        measured += len(ones)
+        return resembling(self, sets, ones, numbers)
+
+    monkeypatch.setattr(stored.StoredShingles, "resembling", counted)
+    found = resemblance([f"{start} {' '.join(text)}" for text in [*own, *copies]], 0.6)
+    assert [(a, b) for a, b, _ in found.pairs] == [(i, 3000 + i) for i in range(20)]
+    assert measured < 100
+
+
+def test_neither_parts_nor_shared_counts_change_what_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = [*planted(random.Random(19), 100, (0.5, 0.9)), "a b c", "a b c d", "?!", ""]
+    expected = resemblance(texts, 0.6)
+    assert len(expected.pairs) > 50
+    monkeypatch.setattr(all_pairs, "_PART", 50)
+    assert resemblance(texts, 0.6) == expected
+    monkeypatch.setattr(all_pairs, "_MOST_CELLS", 2)  # nothing is known of which are rare
+    assert resemblance(texts, 0.6) == expected
 
 
 def test_progress_is_told_of_every_text() -> None:
