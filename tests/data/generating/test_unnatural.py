@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scripted import Scripted, write
 
 from luthier.data.config import SourceConfig
@@ -439,3 +441,31 @@ def test_demonstrations_of_ones_own(tmp_path: Path) -> None:
         read_demonstrations(str(path))
     assert "mine.csv:2: the instruction is empty" in str(told.value)
     assert "mine.csv:3: the input is empty" in str(told.value)
+
+
+PIECES = st.sampled_from(
+    ["Instruction:", "Input:", "**Constraints:**", "Output:", "Example 5", "{INPUT}", '"', "\n",
+     " ", "Alternative formulation:", "word", "None.", "\ud83d", "#", "*", "-", ":"]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=30), st.sampled_from(["stop", "length"]))
+def test_whatever_a_model_writes_is_an_example_or_has_a_reason(
+    pieces: list[str], finish: str
+) -> None:
+    text = "".join(pieces)
+    found = reading.read_example(said(text, finish))
+    if isinstance(found, str):
+        assert re.match(r"(empty|cut off|field missing): \w", found)
+    else:
+        assert found.instruction.strip() and found.input.strip() and found.constraints.strip()
+    read, why = reading.read_reformulation(said(text, finish))
+    if why is None:
+        assert read.count("{INPUT}") == 1 and re.search(r"\w", read.replace("{INPUT}", ""))
+
+
+@pytest.mark.parametrize("text", ["*" * 10**5, " " * 10**5 + "*" * 10**5, "\n -" * 10**5])
+def test_a_text_that_is_all_marks_is_read_at_once(text: str) -> None:
+    """By time that grows with the square of the length this would take ten minutes."""
+    assert isinstance(reading.read_example(said(text)), str)
+    assert reading.read_reformulation(said(text))[1]

@@ -12,7 +12,8 @@ from luthier.data.generating.unnatural.demonstrations import Demonstration, as_o
 from luthier.data.generating.unnatural.prompts import PLACEHOLDER
 from luthier.inference.request import Completion
 
-_MARKS = r"[ \t]*(?:[-*#>]+[ \t]*)?[*_]*"
+# Bounded, or a line of thousands of asterisks would take minutes.
+_MARKS = r"[ \t]{0,8}(?:[-*#>]{1,6}[ \t]{0,8})?[*_]{0,3}"
 _LABEL = re.compile(
     rf"^{_MARKS}(instructions?|inputs?|constraints?|outputs?)[*_]*[ \t]*:[*_]*[ \t]*",
     re.IGNORECASE | re.MULTILINE,
