@@ -76,6 +76,7 @@ LEVERS = (
     Lever("NEFTune", _train("neftune_noise_alpha=5")),
     Lever("label smoothing", _train("label_smoothing_factor=0.1")),
     Lever("class smoothing", _train("label_smoothing_factor=0.1", "label_smoothing_over=classes")),
+    Lever("mean of the weights", _train("swa_start=0.7")),
     Lever("full fine-tuning", _train("lora=null", "learning_rate=3e-5")),
 )
 
@@ -123,6 +124,7 @@ def _run(lever: Lever, scratch: Path, setting: Setting, steps: int, number: int)
             f"train.save_steps={NEVER}",
             f"train.eval_steps={NEVER}",
             "train.load_best_model_at_end=false",
+            "train.swa_start=null",
             "data.split.validation=0.02",
             *lever.overrides,
         ],

@@ -78,6 +78,8 @@ def _run(
             f"train.eval_steps={heading['every']}",
             f"train.save_steps={NEVER}",
             "train.load_best_model_at_end=false",
+            "train.lr_scheduler_type=warmup_stable_decay",
+            "train.swa_start=null",  # what is compared are the steps
             *PRECISIONS[precision],
             *_quantization(base, precision),
         ],

@@ -141,6 +141,15 @@ def gaps(train: TrainConfig, *, precision: Precision, device: str, devices: int 
                 "It is left out.",
             )
         )
+    if train.swa_start is not None:
+        found.append(
+            Gap(
+                "train.swa_start",
+                "Hugging Face's trainers keep no mean of the weights.",
+                "Leave it out.",
+                "The weights are those of the last step.",
+            )
+        )
     if train.auto_find_batch_size:
         found.append(
             Gap(

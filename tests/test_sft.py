@@ -92,6 +92,7 @@ def test_transformers_draws_our_curve(settings: dict[str, Any], tmp_path: Any) -
         ({"optim_args": {"amsgrad": True}}, {}, "(amsgrad)"),
         ({"optim": "sgd", "optim_args": {"momentum": 0.9, "foreach": True}}, {}, "(foreach)"),
         ({"auto_find_batch_size": True}, {}, "auto_find_batch_size: true"),
+        ({"swa_start": 0.75}, {}, "train.swa_start"),
         ({}, {"precision": "frozen_bf16"}, "precision frozen_bf16"),
         ({"fp16": True}, {"precision": "fp16_autocast"}, "fp16: true"),
         ({"lora": {"target_modules": ["q_proj", "lm_head"]}}, {}, "(lm_head)"),

@@ -131,7 +131,13 @@ JOBS = {
     )
 }
 
-_SAME = [f"train.per_device_train_batch_size={BATCH}", "train.optim=adamw_torch_fused"]
+_SAME = [
+    f"train.per_device_train_batch_size={BATCH}",
+    "train.optim=adamw_torch_fused",
+    "train.swa_start=null",  # peers keep no mean of the weights
+    "train.lr_scheduler_type=warmup_stable_decay",  # which takes its place
+    "train.warmup_ratio=0.05",
+]
 _PLAIN = [
     *_SAME,
     "train.learning_rate=5e-4",
@@ -185,7 +191,7 @@ def recipe(key: str, folder: Path, public: Path | None, *, quality: bool = False
     if key == "a":
         said = "luthier:promises.csv, instruction first"
         if quality:
-            said += "; learning rate, schedule and adapted layers as in recipes/promises.yaml"
+            said += "; learning rate and adapted layers as in recipes/promises.yaml"
         return Recipe(RECIPES / "promises.yaml", _SAME if quality else _PLAIN, said)
     if key in ("b", "f"):
         # What peers cannot do alike on a CPU is left out: levers.py measures it.

@@ -107,7 +107,9 @@ class Intake:
             return Reject(row.origin, reason, row.fields)
         candidate = self.shape.apply(row, opened.source, self.renderer.render)
         if isinstance(candidate, Candidate):
-            candidate.example = candidate.example.but(terms=terms, parents=_parents(row))
+            parents = _parents(row)
+            if parents or candidate.example.terms != terms:
+                candidate.example = candidate.example.but(terms=terms, parents=parents)
         return candidate
 
     def _take(self, row: Candidate | Reject, opened: Opened, filters: Sequence[Filter]) -> bool:
@@ -123,7 +125,8 @@ class Intake:
         split = None if opened.source.split == "auto" else opened.source.split
         if found.example.text is not None and self.recipe.task.kind != "text":
             split = "train"  # plain text among questions is for learning; it has no answer to judge
-        found.example = found.example.but(split=split)
+        if found.example.split != split:
+            found.example = found.example.but(split=split)
         self.keep(found, opened.source)
         return True
 

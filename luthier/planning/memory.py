@@ -142,6 +142,9 @@ def estimate(
     parts = _weights(parameters, train)
     how = f"{train.optim}: {optimizer_state.describe(train)}"
     parts.append(MemoryPart(part="optimizer", bytes=optimizer, how=how))
+    if train.swa_start is not None:
+        words = "mean of the trained weights (train.swa_start)"
+        parts.append(MemoryPart(part="average", bytes=_bytes(trained), how=words))
     parts += _moving(model, train, shape, traced, trained, device, precision)
     moving = sum(p.bytes for p in parts if p.part in _COMES_AND_GOES)
     share, kept = _ROUNDED, 0

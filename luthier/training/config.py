@@ -281,6 +281,10 @@ class TrainConfig(Section):
     label_smoothing_over: Literal["vocabulary", "classes"] = "vocabulary"
     """`vocabulary` is what Hugging Face does; `classes` spreads the mass over the task's labels
     only, which is what calibrates label confidence."""
+    swa_start: float | None = Field(default=None, ge=0, lt=1)
+    """End with the mean of the weights of all steps after this share of the run, 0.75: the last
+    quarter (stochastic weight averaging, Izmailov et al. 2018, arXiv:1803.05407). null: with those
+    of the last step."""
     neftune_noise_alpha: float | None = Field(default=None, gt=0)
     """Uniform noise on the embeddings while training (Jain et al. 2023, arXiv:2310.05914)."""
 

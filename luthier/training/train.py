@@ -81,6 +81,8 @@ def _train(run: Run, runs: Path, plan: Plan, team: Team) -> TrainSummary:
     trainer = Trainer(run, recipe.train, plan, model, renderer, items, seed=recipe.seed, team=team)
     watch = Watch(trainer, watched, recipe.labels)
     take_steps(trainer, watch)
+    if trainer.average is not None:
+        trainer.average.put()
 
     team.make_whole(model)
     if recipe.train.load_best_model_at_end and trainer.progress.best_step:
@@ -112,6 +114,7 @@ def _train(run: Run, runs: Path, plan: Plan, team: Team) -> TrainSummary:
         trainable_parameters=sum(trained),
         total_parameters=sum(counts),
         processes=team.size,
+        averaged_steps=trainer.average.count if trainer.average is not None else 0,
     )
     summary.save(run)
     MadeWith.now(run, plan, base).save(run)

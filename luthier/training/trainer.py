@@ -10,7 +10,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from luthier.chat import Renderer
 from luthier.console import say
 from luthier.run import Run
 from luthier.training import batches, checkpoint, nonfinite, optimizers
+from luthier.training.averaging import WeightAverage
 from luthier.training.batches import Batch, BatchPlan, Item
 from luthier.training.checkpoint import Checkpoint
 from luthier.training.config import TrainConfig
@@ -109,6 +110,7 @@ class Trainer:
         self.model = self.team.shard(self.model)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = optimizers.build(self.parameters, train)
+        self.average = WeightAverage(self.model) if train.swa_start is not None else None
         self.team.attach(self.model, self.optimizer, train.max_grad_norm)
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.precision == "fp16_autocast"
@@ -198,7 +200,16 @@ class Trainer:
         self.run.event("step", **fields)
         if not (finite and nonfinite.weights_are_finite(self)):
             nonfinite.handle(self, group, loss, grad_norm)
+        elif self.average is not None and self._in_average(state.step):
+            self.average.add()
         return fields
+
+    def _in_average(self, step: int) -> bool:
+        return step > (self.train.swa_start or 0.0) * self.total_steps
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the model has the weights that training would end with now."""
+        return self.average.in_place() if self.average is not None else nullcontext()
 
     def _leave_out(self, group: list[BatchPlan]) -> dict[str, Any]:
         """Pass a step by that training went back from; the schedule goes on."""
@@ -287,6 +298,7 @@ class Trainer:
             "progress": vars(self.progress),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "average": self.average.state() if self.average is not None else None,
         }
         checkpoint.save(
             self.checkpoints,
@@ -335,6 +347,8 @@ class Trainer:
         self.team.set_optimizer_state(self.optimizer, found.optimizer)
         self.schedule.load_state_dict(found.state["schedule"])
         self.scaler.load_state_dict(found.state["scaler"])
+        if self.average is not None:
+            self.average.restore(**found.state["average"])
         checkpoint.set_random_state(found.state["random"])
         self.ladder.restore()
 

@@ -27,8 +27,11 @@ class Watch:
 
     def look(self) -> None:
         """Validate now; keep the weights when they are the best so far."""
-        if not self.items:
-            return
+        if self.items:
+            with self.trainer.averaged():
+                self._look()
+
+    def _look(self) -> None:
         trainer, state = self.trainer, self.trainer.progress
         with trainer.ladder.evaluating():
             metrics = validate(

@@ -60,8 +60,16 @@ def test_killed_a_thousand_times(
         "max_steps: 8, neftune_noise_alpha: 5, packing: true, max_seq_length: 256, bf16: true",
         "max_steps: 8, quantization: {load_in_4bit: true}, optim: paged_lion_8bit",
         "max_steps: 20, learning_rate: 0.5, early_stopping_patience: 1",
+        "max_steps: 8, swa_start: 0.3",
     ],
-    ids=["adafactor", "8-bit moments", "packed with noise", "4-bit base", "early stopping"],
+    ids=[
+        "adafactor",
+        "8-bit moments",
+        "packed with noise",
+        "4-bit base",
+        "early stopping",
+        "weights averaged",
+    ],
 )
 def test_killed_with_other_settings(
     attempts: Attempts, tmp_path: Path, tiny_model_dir: Path, settings: str

@@ -279,6 +279,12 @@ SPEAKS: list[tuple[str, dict[str, Any], str, str]] = [
         "train.optim: adafactor",
     ),
     (
+        "fsdp",
+        {"train": {"fsdp": True, "swa_start": 0.5}, "given": {"processes": Processes(2, 2)}},
+        "error",
+        "train.swa_start",
+    ),
+    (
         "idle_gpus",
         {"given": {"hardware": replace(MACHINE, device="cuda", devices=4)}},
         "note",

@@ -352,6 +352,9 @@ def test_parts_add_up_and_follow_the_recipe(config: Any) -> None:
     doubled = estimate(rows=16, lora=LORA).part("activations")
     assert doubled == pytest.approx(2 * plain.part("activations"), rel=0.01)
     assert estimate(lora=LORA, gradient_checkpointing=True).total < plain.total
+    averaging = estimate(lora=LORA, swa_start=0.75)
+    assert averaging.part("average") == plain.trainable_parameters * 4 and not plain.part("average")
+    assert averaging.total == plain.total + averaging.part("average")
     # On a GPU torch's AdamW takes as much again as there are parameters while it steps.
     full = memory.estimate(
         config,

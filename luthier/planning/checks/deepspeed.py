@@ -11,9 +11,9 @@ _OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "rmsprop", "adagrad")
 def check(facts: Facts) -> Finding | None:
     """Find `deepspeed` without the package, or with settings that do not go with it.
 
-    What: deepspeed that is not installed; with a quantized base, fp16, auto_find_batch_size, an
-    optimizer that is not torch's own, bf16 products with frozen weights in stage 3, or weights in
-    main memory below stage 3; or with a single process.
+    What: deepspeed that is not installed; with a quantized base, fp16, auto_find_batch_size,
+    swa_start, an optimizer that is not torch's own, bf16 products with frozen weights in stage 3,
+    or weights in main memory below stage 3; or with a single process.
     Why: ZeRO shares flat fp32 tensors out. It writes checkpoints as pickles, so none are written.
     Fix: install it, change the other settings, or use FSDP2, which resumes.
     """
@@ -64,6 +64,7 @@ def _clashes(facts: Facts) -> list[str]:
         "train.quantization": train.quantization is not None,
         "train.fp16": train.fp16,
         "train.auto_find_batch_size": train.auto_find_batch_size,
+        "train.swa_start": train.swa_start is not None,
         f"train.optim: {train.optim}": train.optim not in _OPTIMIZERS,
         "frozen weights in bf16 in stage 3 (train.bf16: false keeps fp32)": zero.stage == 3
         and facts.precision == "frozen_bf16",

@@ -11,10 +11,11 @@ _OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "sgd", "rmsprop", "adagrad")
 def check(facts: Facts) -> Finding | None:
     """Find `fsdp: true` with settings that do not go with it.
 
-    What: fsdp with a quantized base, fp16, deepspeed, auto_find_batch_size, or an optimizer that
-    is not torch's own; or with a single process.
+    What: fsdp with a quantized base, fp16, deepspeed, auto_find_batch_size, swa_start, or an
+    optimizer that is not torch's own; or with a single process.
     Why: quantized weights and bitsandbytes' states are no tensors that can be split by rows; loss
-    scaling and smaller batches are decided by one process, and the others wait for it.
+    scaling and smaller batches are decided by one process, and the others wait for it; the mean of
+    the weights is kept whole.
     Fix: the other settings, or whole models (`fsdp: false`).
     """
     train = facts.train
@@ -33,6 +34,7 @@ def check(facts: Facts) -> Finding | None:
         "train.fp16": train.fp16,
         "train.deepspeed": train.deepspeed is not None,
         "train.auto_find_batch_size": train.auto_find_batch_size,
+        "train.swa_start": train.swa_start is not None,
         f"train.optim: {train.optim}": train.optim not in _OPTIMIZERS,
     }
     found = [name for name, clash in clashes.items() if clash]
