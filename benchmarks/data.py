@@ -6,7 +6,8 @@
 
 Parts: `novelty` filters 52,445 instructions and measures the original method on a sample; `near`
 finds planted near-duplicates, as do datatrove and distilabel; `template` renders rows, as does
-`datasets.map`; `scale` runs luthier convert, lint and build. All data is synthetic and made here.
+`datasets.map`; `scale` runs luthier convert, lint and build on a file and on half of it, so that
+what a row costs in memory is seen. All data is synthetic and made here.
 Results go to benchmarks/results/data.json and data.md; parts that are not measured keep theirs.
 """
 
@@ -14,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -54,6 +57,12 @@ PEERS = {
 PROMPT = (
     "Below is a task.\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:"
 )
+ALPACA_ROW = 440
+"""Bytes of a row of Alpaca's 52,002 in JSON: a short one."""
+FILE = 2e9
+"""Bytes of the file whose peak memory is estimated."""
+LOAD = os.getloadavg()[0]
+"""Processes that wanted to run before this one did."""
 Part = dict[str, Any]
 
 
@@ -125,7 +134,7 @@ def _template(folder: Path, options: argparse.Namespace) -> Part:
         encoding="utf-8",
     )
     job = {"rows": str(rows), "folder": str(folder), "template": str(template), "prompt": PROMPT}
-    found: Part = {"contestants": {}}
+    found: Part = {"contestants": {}, "load": LOAD}
     contestants = [("luthier", "luthier", 1), ("datasets.map", "datasets", 1)]
     if options.threads > 1:
         name = f"datasets.map, {options.threads} processes"
@@ -140,10 +149,23 @@ def _template(folder: Path, options: argparse.Namespace) -> Part:
 
 
 def _scale(folder: Path, options: argparse.Namespace) -> Part:
-    rows = folder / "corpus.jsonl"
-    wanted = None if options.gigabytes else options.rows
-    limit = round(options.gigabytes * 1e9) if options.gigabytes else None
-    count = data_rows.corpus(rows, rows=wanted, size=limit, seed=SEED)
+    sizes = []
+    for share in (0.5, 1):
+        place = folder / f"{share:.2f}"
+        place.mkdir()
+        wanted = None if options.gigabytes else round(options.rows * share)
+        limit = round(options.gigabytes * 1e9 * share) if options.gigabytes else None
+        sizes.append(_commands(place, wanted, limit, options))
+        shutil.rmtree(place)
+    return {"sizes": sizes, "load": LOAD}
+
+
+def _commands(
+    folder: Path, rows: int | None, limit: int | None, options: argparse.Namespace
+) -> Part:
+    """The three commands on a file of so many rows or bytes."""
+    corpus = folder / "corpus.jsonl"
+    count = data_rows.corpus(corpus, rows=rows, size=limit, seed=SEED)
     (folder / "alpaca.yaml").write_text(
         json.dumps({"description": "Alpaca", "prompt": PROMPT, "completion": "{output}"}),
         encoding="utf-8",
@@ -151,8 +173,8 @@ def _scale(folder: Path, options: argparse.Namespace) -> Part:
     recipe = {
         "name": "scale", "model": NAME, "task": {"kind": "generation"},
         "data": {
-            "sources": [{"path": "corpus.jsonl", "input": "input", "output": "output",
-                         "fields": {"instruction": "instruction"}}],
+            "sources": [{"path": "corpus.jsonl", "format": "columns", "input": "input",
+                         "output": "output", "fields": {"instruction": "instruction"}}],
             "template": "alpaca.yaml",
             "filters": [{"use": "exact_duplicates"}, {"use": "near_duplicates"}],
             "split": {"validation": 0.01, "test": 0.01},
@@ -165,10 +187,10 @@ def _scale(folder: Path, options: argparse.Namespace) -> Part:
         "lint": ["lint", "corpus.jsonl"],
         "build": ["build", "recipe.yaml"],
     }
-    found: Part = {"rows": count, "bytes": rows.stat().st_size, "commands": {}}
+    found: Part = {"rows": count, "bytes": corpus.stat().st_size, "commands": {}}
     for name, arguments in commands.items():
         found["commands"][name] = _command(arguments, folder, options, count)
-        say(f"{name}: {found['commands'][name]}")
+        say(f"{name}, {count:,} rows: {found['commands'][name]}")
     return found
 
 
@@ -201,7 +223,7 @@ def _command(
     arguments: Sequence[str], folder: Path, options: argparse.Namespace, rows: int
 ) -> Part:
     """Run a command of luthier and watch it and its children."""
-    started = time.monotonic()
+    started, spent = time.monotonic(), _cpu_seconds()
     peak = 0
     log = folder / "log.txt"
     with open(log, "wb") as said:
@@ -221,12 +243,19 @@ def _command(
                 process.kill()
                 process.wait()
     seconds = time.monotonic() - started
-    found: Part = {"seconds": seconds, "rows_per_second": rows / seconds, "peak_bytes": peak}
+    found: Part = {"seconds": seconds, "rows_per_second": rows / seconds, "peak_bytes": peak,
+                   "cpu_seconds": _cpu_seconds() - spent}  # fmt: skip
     # Lint exits with 1 where it has found something, which it is there for.
     if process.returncode not in (0, 1):
         text = log.read_text(encoding="utf-8", errors="replace").strip()
         found["failure"] = text.splitlines()[-1][:300] if text else f"exit {process.returncode}"
     return found
+
+
+def _cpu_seconds() -> float:
+    """What the processes that have ended have computed."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _resident(pid: int) -> int:
@@ -334,31 +363,76 @@ def _near_page(part: Part) -> list[str]:
 
 def _template_page(part: Part) -> list[str]:
     rows = [
-        [name, f"{done['rows'] / done['seconds']:,.0f}", f"{done['seconds']:.0f} s",
+        [name, f"{done['rows'] / done['seconds']:,.0f}", _per_cpu(done), f"{done['seconds']:.1f} s",
          size(done["peak_bytes"])]
         if "failure" not in done
-        else [name, f"failed: {done['failure'][:80]}", "", ""]
+        else [name, f"failed: {done['failure'][:80]}", "", "", ""]
         for name, done in part["contestants"].items()
     ]  # fmt: skip
     return [
         "## Templates: JSON lines to rendered rows in Parquet",
-        f"{_where(part)}. {_versions(next(iter(part['contestants'].values())))}",
-        results.table(["contestant", "rows/s", "time", "peak memory"], rows),
+        f"{_where(part)}. {_versions(next(iter(part['contestants'].values())))} Libraries are "
+        f"imported before the clock starts.{_shared(part)}",
+        results.table(["contestant", "rows/s", "rows/CPU s", "time", "peak memory"], rows),
     ]
 
 
 def _scale_page(part: Part) -> list[str]:
     rows = [
-        [f"luthier {name}", f"{done['rows_per_second']:,.0f}", f"{done['seconds']:.0f} s",
+        [f"luthier {name}", f"{of['rows']:,}", f"{done['rows_per_second']:,.0f}",
+         _per_cpu({**done, "rows": of["rows"]}), f"{done['seconds']:.0f} s",
          size(done["peak_bytes"]), done.get("failure", "")[:80]]
-        for name, done in part["commands"].items()
+        for of in part["sizes"]
+        for name, done in of["commands"].items()
+    ]  # fmt: skip
+    small, large = part["sizes"]
+    per_row = large["bytes"] / large["rows"]
+    estimates = [
+        [f"luthier {name}", f"{_growth(part, name):.0f} B",
+         *(size(_estimate(part, name, FILE / of)) for of in (per_row, ALPACA_ROW))]
+        for name in large["commands"]
     ]  # fmt: skip
     return [
-        f"## Whole commands: {part['rows']:,} rows, {size(part['bytes'])} of JSONL",
-        f"{_where(part)}. The build reads, renders with {NAME}'s tokenizer, drops exact and near "
-        "duplicates, splits and writes.",
-        results.table(["command", "rows/s", "time", "peak memory", ""], rows),
+        f"## Whole commands: {large['rows']:,} rows, {size(large['bytes'])} of JSONL",
+        f"{_where(part)}. The build reads, renders a template with {NAME}'s tokenizer, drops exact "
+        f"and near duplicates, splits and writes.{_shared(part)}",
+        results.table(["command", "rows", "rows/s", "rows/CPU s", "time", "peak memory", ""], rows),
+        f"What a row adds to the peak, between {small['rows']:,} and {large['rows']:,} rows, and "
+        f"what follows for {size(round(FILE))} of JSONL: {FILE / per_row:,.0f} rows like these "
+        f"({per_row:.0f} B each), or {FILE / ALPACA_ROW:,.0f} as short as Alpaca's "
+        f"({ALPACA_ROW} B).",
+        results.table(
+            ["command", "a row adds", "rows like these", "rows as short as Alpaca's"], estimates
+        ),
     ]
+
+
+def _growth(part: Part, name: str) -> float:
+    """Bytes by which the peak grows with a row, between the two sizes."""
+    small, large = part["sizes"]
+    grown = large["commands"][name]["peak_bytes"] - small["commands"][name]["peak_bytes"]
+    return max(0.0, float(grown) / (large["rows"] - small["rows"]))
+
+
+def _estimate(part: Part, name: str, rows: float) -> int:
+    """Peak bytes at a number of rows: what was measured, gone on with in a straight line."""
+    large = part["sizes"][-1]
+    peak = large["commands"][name]["peak_bytes"]
+    return round(peak + _growth(part, name) * max(0.0, rows - large["rows"]))
+
+
+def _per_cpu(done: Part) -> str:
+    return f"{done['rows'] / done['cpu_seconds']:,.0f}" if done.get("cpu_seconds") else ""
+
+
+def _shared(part: Part) -> str:
+    """A warning where other work was going on."""
+    if part.get("load", 0) < 1:
+        return ""
+    return (
+        f" Other work shared the machine (load {part['load']:.0f} before it began): it takes its "
+        "part of rows per second, less of rows per CPU second, and nothing of memory."
+    )
 
 
 PAGES = {

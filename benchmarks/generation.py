@@ -45,10 +45,10 @@ from luthier.inference.session import Session, asking
 from luthier.inference.window import each_in_order
 
 RESULTS = Path(__file__).parent / "results" / "generation.json"
-KNEE, SERVICE = 16, 0.1
+KNEE, SERVICE = 16, 0.3
 """Requests that the scripted server works on at once, and seconds of each."""
 LOADS = (4, 8, 16, 24, 32, 64)
-CALLS = 1500
+CALLS = 600
 LLAMA_LOADS = (4, 8, 16)
 LLAMA_CALLS, LLAMA_TOKENS = 48, 24
 OVERHEAD_CALLS, OVERHEAD_LOAD = 1500, 16
@@ -415,7 +415,6 @@ def main() -> None:
     N_THREADS = given.n_threads
     if wrong := set(chosen) - set(PARTS):
         parser.error(f"unknown part {', '.join(wrong)}; known: {', '.join(PARTS)}")
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     packages = ("httpx2", "openai", "xllamacpp", "transformers", "torch")
     versions = []
     for name in packages:
@@ -424,15 +423,16 @@ def main() -> None:
         except metadata.PackageNotFoundError:
             continue
     machine = describe()
-    results["machine"] = f"{machine.device_name}, {machine.cores} cores; {', '.join(versions)}."
+    named = f"{machine.device_name}, {machine.cores} cores; {', '.join(versions)}."
     for name in chosen:
         load = os.getloadavg()[0]
-        results[name] = PARTS[name]() | {"load_of_the_machine_before": round(load, 1)}
+        found = PARTS[name]() | {"load_of_the_machine_before": round(load, 1)}
         if name in ("llamacpp", "rate"):
-            results[name]["n_threads"] = N_THREADS or os.cpu_count()
-        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-        results = json.loads(RESULTS.read_text())  # numbers as names become words
-        RESULTS.with_suffix(".md").write_text(written(results))
+            found["n_threads"] = N_THREADS or os.cpu_count()
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        text = json.dumps(results | {"machine": named, name: found}, indent=2)
+        RESULTS.write_text(text + "\n")
+        RESULTS.with_suffix(".md").write_text(written(json.loads(text)))
 
 
 if __name__ == "__main__":

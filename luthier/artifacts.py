@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from luthier.as_written import fields_text
 from luthier.atomic import atomic_write
 from luthier.errors import RunError
 from luthier.evaluation.config import EvaluateConfig
@@ -325,6 +327,7 @@ class Evaluation(Artifact):
 
 _TURN = ("role", "content", "name", "tool_calls", "weight")
 _TERMS = ("licence", "commercial", "generator", "generator_terms")
+_turn_of, _terms_of = attrgetter(*_TURN), attrgetter(*_TERMS)
 ROWS_PER_GROUP = 10_000
 """Rows of a Parquet row group: what is in memory while a split is written."""
 _CHARACTERS = 1 << 25
@@ -342,7 +345,7 @@ class ExampleWriter:
         self.path = path
         self.rows = 0
         """Written so far."""
-        self._group: list[dict[str, Any]] = []
+        self._group = _Rows()
         self._characters = 0
         self._open = contextlib.ExitStack()
 
@@ -359,18 +362,15 @@ class ExampleWriter:
     def write(self, example: Example) -> None:
         """Write one row."""
         self.rows += 1
-        row = _as_row(example)
-        self._group.append(row)
-        self._characters += 2 * len(row["fields"])  # as fields, and about as much as messages
+        # As fields, and about as much as messages.
+        self._characters += 2 * self._group.append(example)
         if len(self._group) == ROWS_PER_GROUP or self._characters > _CHARACTERS:
             self._flush()
 
     def _flush(self) -> None:
-        import pyarrow as pa
-
-        if self._group:
-            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
-            self._group = []
+        if len(self._group):
+            self._writer.write_table(self._group.table(self._schema))
+            self._group = _Rows()
             self._characters = 0
 
     def __exit__(
@@ -409,16 +409,45 @@ def _row_schema() -> Any:
     )  # fmt: skip
 
 
-def _as_row(e: Example) -> dict[str, Any]:
-    return {
-        "id": e.id, "source": e.origin.source, "row": e.origin.row,
-        "counted": e.origin.counted, "split": e.split, "group": e.group,
-        "template": e.template, "label": e.label, "text": e.text,
-        "messages": [{name: getattr(m, name) for name in _TURN} for m in e.messages],
-        "tools": e.tools, **{name: getattr(e.terms, name) for name in _TERMS},
-        "parents": list(e.parents),
-        "fields": json.dumps(dict(e.fields), ensure_ascii=False, default=str),
-    }  # fmt: skip
+class _Rows:
+    """Rows as tuples, turns apart: Arrow makes columns of them faster than of dictionaries."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[Any, ...]] = []
+        self._turns: list[tuple[Any, ...]] = []
+        self._ends = [0]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def append(self, e: Example) -> int:
+        """Put a row behind the others; returns the characters of its fields."""
+        fields = fields_text(e.fields)
+        self._rows.append(
+            (
+                e.id, e.origin.source, e.origin.row, e.origin.counted, e.split, e.group, e.template,
+                e.label, e.text, e.tools, *_terms_of(e.terms), e.parents, fields,
+            )
+        )  # fmt: skip
+        self._turns += map(_turn_of, e.messages)
+        self._ends.append(len(self._turns))
+        return len(fields)
+
+    def table(self, schema: Any) -> Any:
+        """The rows in Arrow's columns."""
+        import pyarrow as pa
+
+        turn = schema.field("messages").type.value_type
+        columns = list(zip(*self._turns, strict=True)) or [()] * len(_TURN)
+        turns = pa.StructArray.from_arrays(
+            [pa.array(column, field.type) for column, field in zip(columns, turn, strict=True)],
+            fields=list(turn),
+        )
+        found = {"messages": pa.ListArray.from_arrays(pa.array(self._ends, pa.int32()), turns)}
+        names = [name for name in schema.names if name != "messages"]
+        for name, column in zip(names, zip(*self._rows, strict=True), strict=True):
+            found[name] = pa.array(column, schema.field(name).type)
+        return pa.table([found[name] for name in schema.names], schema=schema)
 
 
 def as_example(r: Mapping[str, Any]) -> Example:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from decimal import Decimal
+from json.encoder import encode_basestring
 from typing import Any
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
 class WrittenFloat(float):
@@ -32,6 +36,20 @@ def json_text(value: Any) -> str:
     pieces: list[str] = []
     _write(value, pieces)
     return "".join(pieces)
+
+
+def fields_text(fields: Mapping[str, Any]) -> str:
+    """What `json.dumps` says of a row's fields with `ensure_ascii=False` and `default=str`.
+
+    Most values are texts, for which there is no need of an encoder that could do all kinds.
+    """
+    pieces = []
+    for key, value in fields.items():
+        if type(key) is not str:  # a reader of Parquet or of the hub may know better
+            return _ENCODER.encode(dict(fields))
+        text = encode_basestring(value) if type(value) is str else _ENCODER.encode(value)
+        pieces.append(f"{encode_basestring(key)}: {text}")
+    return f"{{{', '.join(pieces)}}}"
 
 
 def _write(value: Any, pieces: list[str]) -> None:

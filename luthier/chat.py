@@ -70,6 +70,8 @@ class Renderer:
         self.train_on = train_on
         self._ahead: dict[tuple[str, bool], list[int]] = {}
         """Token ids by text, and whether special tokens in it are split: see `prepare`."""
+        self._before_ids: list[int] | None = None
+        """What stands before every answer, see `_Frame`."""
         self._shown: dict[tuple[Message, ...], str] = {}
         """Rendered prompts by messages."""
         self.has_template = bool(tokenizer.chat_template)
@@ -101,7 +103,7 @@ class Renderer:
         """
         self._ahead.clear()
         self._shown.clear()
-        texts: dict[tuple[str, bool], None] = {(self._frame.before, False): None}
+        texts: dict[tuple[str, bool], None] = {}
         for example in examples:
             if example.text is not None and not example.messages:
                 texts[example.text, True] = None
@@ -124,8 +126,9 @@ class Renderer:
             if wanted:
                 with _all_cores():
                     found = self.tokenizer(
-                        wanted, add_special_tokens=False, split_special_tokens=split
-                    )
+                        wanted, add_special_tokens=False, split_special_tokens=split,
+                        return_attention_mask=False, return_token_type_ids=False,
+                    )  # fmt: skip
                 self._ahead |= zip(((t, split) for t in wanted), found["input_ids"], strict=True)
 
     def render(self, example: Example) -> Rendered:
@@ -176,7 +179,9 @@ class Renderer:
             before, gap = self._frame.before, self._frame.gap
             if self._hideable.search(text):
                 return self._tokens(gap + text)
-            asked, both = self._tokenize(before), self._tokenize(before + gap + text)
+            if self._before_ids is None:
+                self._before_ids = self._tokenize(before)
+            asked, both = self._before_ids, self._tokenize(before + gap + text)
         else:
             before, gap = _plain(messages), " "
             asked, both = self._tokens(before), self._tokens(before + gap + text)

@@ -84,8 +84,9 @@ def _plain_progress(description: str, total: int, unit: str) -> Advance:
             return
         last = now
         rate = done / max(now - started, 1e-9)
-        left = (total - done) / max(rate, 1e-9)
-        tail = f", {left:.0f} s left" if done < total else f" in {now - started:.0f} s"
+        tail = f" in {now - started:.0f} s"
+        if done < total:
+            tail = f", {(total - done) / rate:.0f} s left" if done else f" after{tail[3:]}"
         tail += f"  {note}" if note else ""
         say(f"{description}: {done}/{total} {unit}, {rate:,.1f}/s{tail}")
 

@@ -24,6 +24,7 @@ from luthier.artifacts import (
     load_examples,
     save_examples,
 )
+from luthier.as_written import fields_text
 from luthier.errors import RunError
 from luthier.example import Example, Message, Origin, content_id
 from luthier.run import STAGES, Run, file_digest
@@ -66,6 +67,18 @@ def rows() -> list[Example]:
             )
         )
     return found
+
+
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.dates()),
+    lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.one_of(st.text(), st.integers(), st.none()), VALUES))
+def test_fields_are_written_as_json_writes_them(fields: dict[Any, Any]) -> None:
+    assert fields_text(fields) == json.dumps(fields, ensure_ascii=False, default=str)
 
 
 def there_and_back(run: Run, examples: list[Example]) -> list[Example]:

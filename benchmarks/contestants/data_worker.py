@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -238,6 +239,8 @@ def near_distilabel(job: Job) -> dict[str, Any]:
 
 def template_luthier(job: Job) -> dict[str, Any]:
     """JSON lines through a template into a Parquet file, as a build does it without a model."""
+    import pyarrow.parquet  # noqa: F401  # as `datasets` has it: before the clock starts
+
     from luthier.artifacts import ExampleWriter
     from luthier.data.files.sources import open_file
     from luthier.data.rows import Row
@@ -246,7 +249,7 @@ def template_luthier(job: Job) -> dict[str, Any]:
 
     template = load_template(job["template"], Path())
     count = 0
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), _cpu_seconds()
     with ExampleWriter(Path(job["folder"]) / "luthier.parquet") as writer:
         for row in open_file(Path(job["rows"])).records:
             if isinstance(row, Row):
@@ -254,7 +257,8 @@ def template_luthier(job: Job) -> dict[str, Any]:
                 said = content_id([m.content for m in messages])
                 writer.write(Example(said, row.origin, row.fields, messages))
                 count += 1
-    return {"rows": count, "seconds": time.perf_counter() - started}
+    seconds = time.perf_counter() - started
+    return {"rows": count, "seconds": seconds, "cpu_seconds": _cpu_seconds() - spent}
 
 
 def template_datasets(job: Job) -> dict[str, Any]:
@@ -269,13 +273,19 @@ def template_datasets(job: Job) -> dict[str, Any]:
         return {"messages": [{"role": "user", "content": prompt}, answer]}
 
     folder = Path(job["folder"])
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), _cpu_seconds()
     rows = datasets.load_dataset(
         "json", data_files=job["rows"], split="train", cache_dir=str(folder / "cache")
     )
     rows = rows.map(render, num_proc=job["processes"] if job["processes"] > 1 else None)
     rows.to_parquet(str(folder / "datasets.parquet"))
-    return {"rows": len(rows), "seconds": time.perf_counter() - started}
+    seconds = time.perf_counter() - started
+    return {"rows": len(rows), "seconds": seconds, "cpu_seconds": _cpu_seconds() - spent}
+
+
+def _cpu_seconds() -> float:
+    """What this process and those it has waited for have computed."""
+    return sum(os.times()[:4])
 
 
 STEPS: dict[str, Step] = {

@@ -454,16 +454,20 @@ def _require_families(kept: Kept, recipe: Recipe) -> None:
 def _require_training_rows(
     kept: Kept, shared: Shared, times: Sequence[int], rejects: RejectLog, labels: Sequence[str]
 ) -> None:
-    taken = [(kept[i].label, shared.splits[i]) for i, n in enumerate(times) if n]
-    counts = Counter(label for label, split in taken if split == "train")
+    taken = Counter((kept[i].label, shared.splits[i]) for i, n in enumerate(times) if n)
+    counts = Counter({label: n for (label, split), n in taken.items() if split == "train"})
     if not counts:
-        shares = Counter(split for _, split in taken)
+        shares: Counter[str] = Counter()
+        for (_, split), n in taken.items():
+            shares[split] += n
         where = ", ".join(f"{split} {n}" for split, n in shares.items()) or "none"
         why = f" Rejected:\n{rejects.reasons()}" if len(rejects) else ""
         raise DataError(f"no rows are left to train on (rows per split: {where}).{why}")
     without = [label for label in labels if not counts[label]]
     if without:
-        every = Counter(label for label, _ in taken)
+        every: Counter[str | None] = Counter()
+        for (label, _), n in taken.items():
+            every[label] += n
         found = ", ".join(f"'{label}' {every[label]}" for label in labels)
         why = f" Rejected rows:\n{rejects.reasons()}" if len(rejects) else ""
         named = ", ".join(f"'{label}'" for label in without)

@@ -107,7 +107,9 @@ class Intake:
             return Reject(row.origin, reason, row.fields)
         candidate = self.shape.apply(row, opened.source, self.renderer.render)
         if isinstance(candidate, Candidate):
-            candidate.example = candidate.example.but(terms=terms)
+            parents = _parents(row)
+            if parents or candidate.example.terms != terms:
+                candidate.example = candidate.example.but(terms=terms, parents=parents)
         return candidate
 
     def _take(self, row: Candidate | Reject, opened: Opened, filters: Sequence[Filter]) -> bool:
@@ -123,7 +125,8 @@ class Intake:
         split = None if opened.source.split == "auto" else opened.source.split
         if found.example.text is not None and self.recipe.task.kind != "text":
             split = "train"  # plain text among questions is for learning; it has no answer to judge
-        found.example = found.example.but(split=split)
+        if found.example.split != split:
+            found.example = found.example.but(split=split)
         self.keep(found, opened.source)
         return True
 
@@ -223,6 +226,14 @@ def files_of(module: ModuleType, options: Mapping[str, Any], root: Path) -> list
     named = resolved(module, options, root)
     found = [named.get(name) for name in getattr(module, "FILES", ())]
     return [Path(p) for one in found if one for p in ([one] if isinstance(one, str) else one)]
+
+
+def _parents(row: Row) -> tuple[str, ...]:
+    """Ids of the rows that a row was made from, where a model wrote it (`writing.py`)."""
+    found = row.fields.get("parents") if "method" in row.fields else None
+    if not isinstance(found, list):
+        return ()
+    return tuple(one for one in found if isinstance(one, str))
 
 
 def _blocks(rows: Iterator[Row | Reject]) -> Iterator[list[Row | Reject]]:

@@ -56,7 +56,8 @@ class Kept(Sequence[Head]):
             again += 1
             number = int(content_id([example.id, again]), 16)
         self._taken.add(number)
-        example = example.but(id=f"{number:016x}")
+        if again > 1:
+            example = example.but(id=f"{number:016x}")
         self._spill.append(example, question)
         self._ids.append(number)
         self._rows.append(example.origin.row)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import astuple
+from json.encoder import encode_basestring
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from luthier.as_written import WrittenFloat, json_text
+from luthier.as_written import WrittenFloat, fields_text, json_text
 from luthier.data.scratch import Scratch
 from luthier.example import Example, Message, Origin, Terms
 
 _CHUNK = 1 << 22
 """Characters of a chunk: what is in memory of the rows."""
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+_turn_of = attrgetter("role", "content", "name", "tool_calls", "weight")
+_terms_of = attrgetter("licence", "commercial", "generator", "generator_terms")
 _DECODER = json.JSONDecoder(parse_float=WrittenFloat, parse_constant=WrittenFloat)
 
 
@@ -49,7 +53,7 @@ class Spill:
             RunError: the disk is full or the folder cannot be written.
         """
         self._rows.append(_line(example))
-        self._questions.append(json.dumps(question, ensure_ascii=False))
+        self._questions.append(encode_basestring(question))
         self._characters += len(self._rows[-1]) + len(question)
         self._count += 1
         if self._characters > _CHUNK:
@@ -108,16 +112,15 @@ class Piece(NamedTuple):
 def _line(e: Example) -> str:
     head = [
         e.id, e.origin.source, e.origin.row, e.origin.counted, e.text, e.label, e.template,
-        e.split, e.group, e.tools, astuple(e.terms), e.parents,
-        [(m.role, m.content, m.name, m.tool_calls, m.weight) for m in e.messages],
+        e.split, e.group, e.tools, _terms_of(e.terms), e.parents, list(map(_turn_of, e.messages)),
     ]  # fmt: skip
     # The C encoder writes 0.50 as 0.5; only numbers from JSON files remember how they were written.
     fields = (
         json_text(dict(e.fields))
         if any(_has_written(value) for value in e.fields.values())
-        else json.dumps(dict(e.fields), ensure_ascii=False, default=str)
+        else fields_text(e.fields)
     )
-    return f"[{json.dumps(head, ensure_ascii=False)}, {fields}]"
+    return f"[{_ENCODER.encode(head)}, {fields}]"
 
 
 def _has_written(value: Any) -> bool:

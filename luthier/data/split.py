@@ -1,9 +1,9 @@
 """Shares rows out to train, validation, calibration and test.
 
-Rows that resemble each other (see `near.py`) go together, so that nothing the model is tested on
-was nearly seen in training. Groups are ordered by a hash of the seed and their rows' ids and fill
-the test, calibration and validation shares in that order, label by label: the same rows always
-come out the same, whatever their order in the file, and appended rows move few others.
+Rows that resemble each other (see `all_pairs.py`) go together, so that nothing the model is tested
+on was nearly seen in training. Groups are ordered by a hash of the seed and their rows' ids and
+fill the test, calibration and validation shares in that order, label by label: the same rows
+always come out the same, whatever their order in the file, and appended rows move few others.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from luthier.data.all_pairs import Corpus, Union
 from luthier.data.config import SplitConfig
-from luthier.data.near import Corpus, Union
 from luthier.data.shingles import BLOCK, Hashes, Numbers
 from luthier.example import Origin, Split, content_id
 
@@ -83,12 +84,19 @@ def share_out(
     kept = np.flatnonzero(left).astype(np.int32)
     classes = _connected(rows, kept, same, corpus)
     del corpus, same  # the larger part of what is in memory
-    ranks = (int(content_id([seed, rows[i].id]), 16) for i in map(int, kept))
-    groups = _Groups(classes, kept, np.fromiter(ranks, np.uint64, len(kept)))
-    chosen: list[Split] = [row.split or "train" for row in rows]
+    ranks = np.empty(len(rows), np.uint64)
+    fixed = np.zeros(len(rows), bool)
+    labels: list[str] = []
+    chosen: list[Split] = []
+    for i, row in enumerate(rows):
+        ranks[i] = int(content_id([seed, row.id]), 16)
+        fixed[i] = row.split is not None
+        labels.append(row.label or "")
+        chosen.append(row.split or "train")
+    groups = _Groups(classes, kept, ranks[kept])
     # A group that touches a row fixed to train follows it; others are never touched.
-    free = array("i", (g for g in range(len(groups)) if not any(rows[i].split for i in groups[g])))
-    _fill(rows, groups, free, kept, chosen, config)
+    free = array("i", groups.without(fixed).tobytes())
+    _fill(labels, groups, free, kept, chosen, config)
     names: list[str | None] = [None] * len(rows)
     for members in groups.several():
         name = min(rows[i].id for i in members)
@@ -151,6 +159,14 @@ class _Groups:
     def __getitem__(self, group: int) -> array[int]:
         return self._rows[self._ends[group] : self._ends[group + 1]]
 
+    def without(self, marked: NDArray[np.bool_]) -> Numbers:
+        """Groups that have none of the rows that are marked."""
+        begins = np.frombuffer(self._ends, np.int32)[:-1]
+        rows = np.frombuffer(self._rows, np.int32)
+        if not len(begins):
+            return begins
+        return np.flatnonzero(~np.logical_or.reduceat(marked[rows], begins)).astype(np.int32)
+
     def several(self) -> Iterator[array[int]]:
         """Groups of more than one row."""
         return (g for g in map(self.__getitem__, range(len(self))) if len(g) > 1)
@@ -178,7 +194,7 @@ def _connected(rows: Sequence[Head], kept: Numbers, same: Numbers, corpus: Corpu
 
 
 def _fill(
-    rows: Sequence[Head],
+    labels: Sequence[str],
     groups: _Groups,
     free: Sequence[int],
     kept: Numbers,
@@ -187,14 +203,14 @@ def _fill(
 ) -> None:
     """Fill the shares with whole groups; what is left stays in train."""
 
-    def labels(group: int) -> Counter[str]:
-        return Counter(rows[i].label or "" for i in groups[group])
+    def counted(group: int) -> Counter[str]:
+        return Counter(labels[i] for i in groups[group])
 
-    strata = Counter(rows[i].label or "" for group in free for i in groups[group])
+    strata = Counter(labels[i] for group in free for i in groups[group])
     shares: dict[Split, float] = {split: getattr(config, split) or 0.0 for split in FILLED}
     room = _quotas(strata, shares)
     # A label's last rows are not taken out of train.
-    trained = Counter(rows[i].label or "" for i in map(int, kept) if chosen[i] == "train")
+    trained = Counter(labels[i] for i in map(int, kept) if chosen[i] == "train")
 
     def place(group: int, split: Split, counts: Counter[str]) -> None:
         for i in groups[group]:
@@ -209,7 +225,7 @@ def _fill(
     for group in free:
         if not any(any(room[split].values()) for split in FILLED):
             break  # what is left is for train, however many rows that are
-        counts = labels(group)
+        counts = counted(group)
         for split in FILLED:
             fits = all(room[split][label] >= n for label, n in counts.items())
             if fits and counts.total() <= most[split] and spare(counts):
@@ -225,7 +241,7 @@ def _fill(
         for group in by_size:
             if not short:
                 break
-            counts = labels(group)
+            counts = counted(group)
             if counts.total() <= short and chosen[groups[group][0]] == "train" and spare(counts):
                 place(group, split, counts)
                 short -= counts.total()

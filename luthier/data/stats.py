@@ -63,7 +63,8 @@ class Samples:
 
     def see(self, example: Example) -> None:
         """Look at a training row."""
-        self._rows = sorted([*self._rows, example], key=lambda e: e.id)[:SAMPLES]
+        if len(self._rows) < SAMPLES or example.id < self._rows[-1].id:
+            self._rows = sorted([*self._rows, example], key=lambda e: e.id)[:SAMPLES]
 
     def shown(self, renderer: Renderer) -> list[dict[str, str]]:
         """The rows as the model reads them: text decoded from their token ids."""

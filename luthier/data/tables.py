@@ -20,8 +20,8 @@ NUMBER_BITS = np.uint64(28)
 """Of an entry; the 36 bits above are the key."""
 NUMBER = np.uint64((1 << 28) - 1)
 _KEY_BITS = 36
-_LARGEST = 1 << 23
-"""Entries at most of a part in memory (64 MiB)."""
+_LARGEST = 1 << 22
+"""Entries at most of a part in memory (32 MiB)."""
 _PAGE = 512
 """Entries that are read from disk together."""
 _SOME = 1 << 20

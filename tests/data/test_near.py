@@ -8,7 +8,7 @@ import string
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.chat import Rendered
-from luthier.data import near, tables
+from luthier.data import all_pairs, near, stored, tables
+from luthier.data.all_pairs import Corpus, Union
 from luthier.data.candidate import Candidate
 from luthier.data.config import SplitConfig
 from luthier.data.filters.near_duplicates import build
 from luthier.data.minhash import MISS, Signer, banding
-from luthier.data.near import Corpus, NearIndex, Union
+from luthier.data.near import NearIndex
 from luthier.data.places import Places
 from luthier.data.shingles import BLOCK, shingle_sets, shingles
 from luthier.data.shingles import jaccard as measured
@@ -248,7 +249,7 @@ def test_blocks_and_tables_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     expected = kept(texts, 1)
     assert sum(map(bool, expected)) > 50
     monkeypatch.setattr(near, "BLOCK", 16)  # tables are made and merged all the time
-    monkeypatch.setattr(near, "_WAITING", 100)  # and shingles written
+    monkeypatch.setattr(stored, "_WAITING", 100)  # and shingles written
     for block in (1, 7, 16):
         assert kept(texts, block) == expected
     for largest in (16 * 27, 40 * 27):  # and go to disk
@@ -267,7 +268,7 @@ def test_all_pairs_are_those_of_one_text_after_another(monkeypatch: pytest.Monke
         index.add(entry)
     assert len(expected) > 40
     for largest in (1 << 24, 0):
-        monkeypatch.setattr(near, "_MOST_PAIRS", largest)
+        monkeypatch.setattr(all_pairs, "_MOST_PAIRS", largest)
         found = resemblance(texts, 0.6)
         assert found.pairs == sorted(expected)
         assert found.same == [*range(121), 120, 120]
@@ -286,6 +287,38 @@ def test_pairs_that_are_not_wanted_are_not_measured() -> None:
         for a, b in zip(pairs.ones.tolist(), pairs.others.tolist(), strict=True):
             union.join(a, b)
     assert measured < 6 and set(union.roots(np.arange(4)).tolist()) == {union.find(0)}
+
+
+def test_texts_that_merely_begin_alike_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(17)
+    words = vocabulary(chance)
+    start = "rewrite the following sentence so that it"
+    own = [chance.choices(words, k=chance.randint(8, 30)) for _ in range(3000)]
+    copies = [[*text[:-1], "other"] for text in own[:20]]
+    measured = 0
+    resembling = stored.StoredShingles.resembling
+
+    def counted(self: Any, sets: Any, ones: Any, numbers: Any) -> Any:
+        nonlocal measured
+        measured += len(ones)
+        return resembling(self, sets, ones, numbers)
+
+    monkeypatch.setattr(stored.StoredShingles, "resembling", counted)
+    found = resemblance([f"{start} {' '.join(text)}" for text in [*own, *copies]], 0.6)
+    assert [(a, b) for a, b, _ in found.pairs] == [(i, 3000 + i) for i in range(20)]
+    assert measured < 100
+
+
+def test_neither_parts_nor_shared_counts_change_what_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = [*planted(random.Random(19), 100, (0.5, 0.9)), "a b c", "a b c d", "?!", ""]
+    expected = resemblance(texts, 0.6)
+    assert len(expected.pairs) > 50
+    monkeypatch.setattr(all_pairs, "_PART", 50)
+    assert resemblance(texts, 0.6) == expected
+    monkeypatch.setattr(all_pairs, "_MOST_CELLS", 2)  # nothing is known of which are rare
+    assert resemblance(texts, 0.6) == expected
 
 
 def test_progress_is_told_of_every_text() -> None:
@@ -314,7 +347,7 @@ def test_memory_does_not_grow_with_the_texts(tmp_path: Path) -> None:
             index.add(entry)
     index.entry("sorts the latest texts in")
     assert sum(map(len, index._tables._parts)) == 3072 * banding(0.8)[0]
-    assert index._kept._file.size > 0.75 * 3072 * 398 * 8
+    assert index._kept.file.size > 0.75 * 3072 * 398 * 8
     assert list(tmp_path.iterdir()) == [], "a file without a name leaves nothing behind"
 
 

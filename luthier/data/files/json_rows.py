@@ -15,6 +15,8 @@ from luthier.errors import DataError
 from luthier.example import Origin
 
 _CHUNK = 1 << 20
+_TOLD = 64
+"""Lines after which the place in the file is noted, for progress."""
 MOST_LEVELS = 100
 """Lists and objects inside each other; a row that is deeper is rejected."""
 
@@ -67,7 +69,8 @@ def _json_lines(path: Path, table: Table) -> Iterator[Row | Reject]:
     damage = Damage(path, table.name)
     with open_text(path) as file:
         for number, line in enumerate(file, 1):
-            table.place[0] = file.buffer.tell()  # type: ignore[attr-defined]
+            if number % _TOLD == 0:
+                table.place[0] = file.buffer.tell()  # type: ignore[attr-defined]
             if not line.strip():
                 table.blank_lines += 1
                 continue

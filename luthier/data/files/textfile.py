@@ -66,6 +66,8 @@ class Damage:
         Raises:
             DataError: the whole file is in another encoding.
         """
+        if text.isascii() and "\0" not in text:
+            return None  # in a fraction of the time that the search takes
         match = _BROKEN.search(text)
         if match is None:
             return None

@@ -14,7 +14,8 @@ from luthier.data.shingles import BLOCK
 SEVERITY: Severity = "warning"
 FIX = "Keep one of the rows; `use: near_duplicates` leaves the others out of a build."
 _PREPARED = 8 * BLOCK
-"""Rows from which what was prepared is forgotten; sources that are read in turns share a filter."""
+"""Rows from which all that was prepared is forgotten, those included that another filter has left
+out; sources that are read in turns share a filter."""
 
 
 def build(*, similarity: float = 0.8) -> Filter:
@@ -50,11 +51,13 @@ class _NearDuplicates:
         found = self.index.similar(self._entry(row))
         if not found:
             return None
+        del self.prepared[id(row)]
         number, similarity = max(found, key=lambda pair: pair[1])
         return f"near-duplicate: {similarity:.2f} similar to {self.places[number]}"
 
     def remember(self, row: Candidate) -> None:
         self.index.add(self._entry(row))
+        del self.prepared[id(row)]
         self.places.append(row.example.origin)
 
     def _entry(self, row: Candidate) -> Entry:

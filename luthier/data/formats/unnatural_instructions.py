@@ -109,6 +109,6 @@ def fits(sample: Sample) -> float:
 
 
 def _is_task(record: Any) -> bool:
-    instances = record.get("instances")
-    first = instances[0] if isinstance(instances, list) and instances else None
+    listed = record.get("instances") or record.get("reformulations")
+    first = listed[0] if isinstance(listed, list) and listed else None
     return isinstance(first, dict) and "instruction_with_input" in first and "output" in first

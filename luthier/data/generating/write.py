@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from luthier.atomic import atomic_write
+from luthier.atomic import STAGED, atomic_write
 from luthier.console import duration, progress, say, table
 from luthier.data.config import GenerateConfig, SourceConfig
 from luthier.data.generating.writing import Writing
@@ -201,6 +201,8 @@ def _require_terms(section: LlmSection, recipe: Recipe) -> None:
 
 
 def _save(folder: Path, writing: Writing, config: GenerateConfig, stopped: str | None) -> None:
+    for leftover in folder.glob(f".*{STAGED}"):  # of a killed attempt; the log is ours alone
+        leftover.unlink(missing_ok=True)
     for name, rows in (("rows", writing.rows), ("left_out", writing.left_out)):
         with atomic_write(folder / f"{name}.jsonl") as file:
             for row in rows:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any
 
 from luthier.as_written import json_text
@@ -36,7 +37,27 @@ def as_text(value: Any) -> str:
 
 def placeholders(text: str) -> list[str]:
     """Names between braces, in order of appearance, as often as they appear."""
-    return [m.group(1) for m in _PIECE.finditer(text) if m.group(1)]
+    return [name for _, name in _pieces(text) if name]
+
+
+@lru_cache(maxsize=256)
+def _pieces(text: str) -> tuple[tuple[str, str | None], ...]:
+    """Words, each with the placeholder behind them (None: there is none); a template is read once.
+
+    Braces that are written twice are one in the words.
+    """
+    found: list[tuple[str, str | None]] = []
+    words, start = "", 0
+    for match in _PIECE.finditer(text):
+        words += text[start : match.start()]
+        start = match.end()
+        name = match.group(1)
+        if name is None:
+            words += match.group()[0]
+        else:
+            found.append((words, name))
+            words = ""
+    return (*found, (words + text[start:], None))
 
 
 def stray_brace(text: str) -> str | None:
@@ -59,16 +80,14 @@ def filled(text: str, fields: Mapping[str, Any]) -> str:
     Raises:
         MissingField: a field that is not there.
     """
-
-    def insert(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name is None:
-            return match.group()[0]
-        if name not in fields:
-            raise MissingField(name)
-        return as_text(fields[name])
-
-    return _PIECE.sub(insert, text)
+    found = []
+    for words, name in _pieces(text):
+        found.append(words)
+        if name is not None:
+            if name not in fields:
+                raise MissingField(name)
+            found.append(as_text(fields[name]))
+    return "".join(found)
 
 
 def without(text: str, names: Collection[str]) -> str:

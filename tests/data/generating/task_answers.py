@@ -16,6 +16,6 @@ def answer(asked: dict[str, Any]) -> str:
     digest = hashlib.sha256(f"{asked.get('seed')}{last}".encode()).digest()
     chance = random.Random(digest)
     words = " ".join("".join(chance.choices("aeioubdfgklmnprst", k=6)) for _ in range(7))
-    wanted = re.search(r"Label: (\w+)", last)
-    is_promise = wanted is not None and wanted.group(1) == "True"
+    wanted = re.findall(r"Label: (\w+)", last)
+    is_promise = bool(wanted) and wanted[-1] == "True"
     return f"We will {words}." if is_promise else f"Nobody ever {words}."

@@ -62,7 +62,7 @@ def test_a_dataset_that_a_model_writes(
     assert terms.generator == "strong-model" and terms.commercial == "unclear"
     row = load_examples(run, "train")[0]
     assert row.fields["method"] == "task" and row.fields["generator"] == "strong-model-2026-01"
-    assert len(row.fields["calls"]) == 2
+    assert len(row.fields["calls"]) == 2 and row.parents == ()
     assert stats.rows_read == {os.path.relpath(
         run.path / "generated/1-task/rows.jsonl", run.data_root): 40}  # fmt: skip
     summary = json.loads(generated(run)["summary.json"])
@@ -79,6 +79,7 @@ def test_built_again_it_asks_nobody(
     for folder in (run.path / "generated").iterdir():
         for path in folder.iterdir():
             path.unlink()
+        (folder / ".rows.jsonl.4711.part").write_text("of an attempt that was killed")
     build(run)
     assert generated(run) == first
     assert len(server.asked()) == asked
@@ -192,3 +193,15 @@ def test_lint_looks_at_what_was_written(
     pipeline.write_rows(recipes.load(recipe), runs=runs)
     assert sum(lint(recipe, runs=runs).rows.values()) == 40
     assert run.name == "tiny"
+
+
+def test_rows_know_the_rows_they_were_made_from(
+    make_run: MakeRun, sections: dict[str, Any]
+) -> None:
+    sections["data"]["sources"][0]["generate"]["hard_negatives"] = 0.5
+    run = make_run(**sections)
+    build(run)
+    rows = [row for split in ("train", "test") for row in load_examples(run, split)]
+    hard = [row for row in rows if row.fields["order"] == "hard negative"]
+    assert hard and all(len(row.parents) == 1 for row in hard)
+    assert all(list(row.parents) == row.fields["parents"] for row in hard)

@@ -1,0 +1,1 @@
+"""Unnatural Instructions: a fourth example after three, its output, and other words for it."""
