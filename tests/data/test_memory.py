@@ -26,9 +26,9 @@ WORDS = 150
 EVERY = 20
 """One row in so many is a copy of the one before it: what was prepared for it must go, too."""
 A_ROW = 1000
-"""Bytes that a row may add; its text has 1,200 characters, and its shingles are as large. While less
-than 150,000 rows are there, 216 bytes, and twice that for a moment, are what finds near-duplicates;
-then that goes to disk."""
+"""Bytes that a row may add; its text has 1,200 characters, and its shingles are as large. Of fewer
+than 150,000 rows, 216 bytes each, and twice that for a moment, are what finds near-duplicates; then
+that goes to disk."""
 
 
 def texts(count: int) -> Iterator[str]:
