@@ -6,8 +6,8 @@
 
 Parts: `novelty` filters 52,445 instructions and measures the original method on a sample; `near`
 finds planted near-duplicates, as do datatrove and distilabel; `template` renders rows, as does
-`datasets.map`; `scale` runs luthier convert, lint and build on a file and on half of it, so that
-what a row costs in memory is seen. All data is synthetic and made here.
+`datasets.map`; `scale` runs luthier convert, lint and build on a file and on half of it (or beside
+what the same commit was measured with before): what a row costs in memory. All data is synthetic.
 Results go to benchmarks/results/data.json and data.md; parts that are not measured keep theirs.
 """
 
@@ -149,8 +149,8 @@ def _template(folder: Path, options: argparse.Namespace) -> Part:
 
 
 def _scale(folder: Path, options: argparse.Namespace) -> Part:
-    sizes = []
-    for share in (0.5, 1):
+    sizes = _sizes_before(options)
+    for share in (1,) if sizes else (0.5, 1):
         place = folder / f"{share:.2f}"
         place.mkdir()
         wanted = None if options.gigabytes else round(options.rows * share)
@@ -158,6 +158,18 @@ def _scale(folder: Path, options: argparse.Namespace) -> Part:
         sizes.append(_commands(place, wanted, limit, options))
         shutil.rmtree(place)
     return {"sizes": sizes, "load": LOAD}
+
+
+def _sizes_before(options: argparse.Namespace) -> list[Part]:
+    """Smaller sizes that the same code was measured with on the same machine."""
+    before = results.load(options.out / "data.json").get("scale", {})
+    known = ("machine", "threads", "commit")
+    now = results.circumstances(options.threads)
+    if any(before.get("circumstances", {}).get(key) != now[key] for key in known):
+        return []
+    aim = options.gigabytes * 1e9 if options.gigabytes else options.rows
+    kind = "bytes" if options.gigabytes else "rows"
+    return [size for size in before.get("sizes", []) if size[kind] < 0.9 * aim]
 
 
 def _commands(
@@ -385,7 +397,7 @@ def _scale_page(part: Part) -> list[str]:
         for of in part["sizes"]
         for name, done in of["commands"].items()
     ]  # fmt: skip
-    small, large = part["sizes"]
+    small, large = part["sizes"][-2:]
     per_row = large["bytes"] / large["rows"]
     estimates = [
         [f"luthier {name}", f"{_growth(part, name):.0f} B",
@@ -409,7 +421,7 @@ def _scale_page(part: Part) -> list[str]:
 
 def _growth(part: Part, name: str) -> float:
     """Bytes by which the peak grows with a row, between the two sizes."""
-    small, large = part["sizes"]
+    small, large = part["sizes"][-2:]
     grown = large["commands"][name]["peak_bytes"] - small["commands"][name]["peak_bytes"]
     return max(0.0, float(grown) / (large["rows"] - small["rows"]))
 

@@ -118,6 +118,8 @@ class NearIndex:
     def add(self, entry: Entry) -> int:
         """Remember a text; returns its number (0, 1, ...)."""
         number = len(self)
+        # What it was made from belongs to all texts of its block, and would stay with it.
+        entry.shingles = entry.shingles.copy()
         self._fresh.append(entry)
         for key in entry.keys:
             bucket = self._latest.get(key)

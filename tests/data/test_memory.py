@@ -23,16 +23,22 @@ from luthier.data.split import share_out
 from luthier.example import Example, Message, Origin, content_id
 
 WORDS = 150
-A_ROW = 600
-"""Bytes that a row may add; its text has 1,200 characters. While less than 150,000 rows are there,
-216 of them are what finds near-duplicates, which then goes to disk."""
+EVERY = 20
+"""One row in so many is a copy of the one before it: what was prepared for it must go, too."""
+A_ROW = 1000
+"""Bytes that a row may add; its text has 1,200 characters, and its shingles are as large. Of fewer
+than 150,000 rows, 216 bytes each, and twice that for a moment, are what finds near-duplicates; then
+that goes to disk."""
 
 
 def texts(count: int) -> Iterator[str]:
     chance = random.Random(count)
     words = ["".join(chance.choices("abcdefghijklmnop", k=7)) for _ in range(3000)]
-    for _ in range(count):
-        yield " ".join(chance.choices(words, k=WORDS))
+    text = ""
+    for number in range(count):
+        if number % EVERY != EVERY - 1:
+            text = " ".join(chance.choices(words, k=WORDS))
+        yield text
 
 
 def candidates(count: int) -> Iterator[Candidate]:
@@ -63,14 +69,15 @@ def test_a_row_of_a_build_costs_less_than_its_text(
             while block := list(islice(rows, 256)):
                 filters[1].prepare(block)  # type: ignore[attr-defined]
                 for row in block:
+                    if any(judge(row) for judge in filters):
+                        continue
                     for judge in filters:
-                        assert judge(row) is None
                         judge.remember(row)  # type: ignore[attr-defined]
                     kept.append(row.example, row.question, family=None, tokens=200, trained=4)
             filters.clear()
             shared = share_out(kept, kept.questions(), config=SplitConfig(), seed=0)
-            assert len(shared.splits) == len(kept) == count
-            assert sum(1 for _ in kept.examples()) == count
+            assert len(shared.splits) == len(kept) == count - count // EVERY
+            assert sum(1 for _ in kept.examples()) == len(kept)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
@@ -82,13 +89,15 @@ def test_a_row_that_lint_looks_at_costs_less_than_its_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stored, "_WAITING", 1 << 12)
-    monkeypatch.setattr("luthier.data.lint.BLOCK", 100)
+    monkeypatch.setattr("luthier.data.lint.BLOCK", 128)
+    monkeypatch.setattr("luthier.data.near.BLOCK", 128)
+    monkeypatch.setattr("luthier.data.linting.reading._SAMPLE", 50)
 
     def peak(count: int) -> int:
         path = tmp_path / f"{count}.jsonl"
         with open(path, "w", encoding="utf-8") as file:
-            for number, text in enumerate(texts(count)):
-                file.write(json.dumps({"input": text, "output": f"It is {number}."}) + "\n")
+            for text in texts(count):
+                file.write(json.dumps({"input": text, "output": "It is so."}) + "\n")
         gc.collect()
         tracemalloc.start()
         assert sum(lint(path).rows.values()) == count

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 
 from luthier.data.candidate import Candidate, Filter, require_similarity
 from luthier.data.linting.lint_report import Severity
@@ -13,9 +14,6 @@ from luthier.data.shingles import BLOCK
 
 SEVERITY: Severity = "warning"
 FIX = "Keep one of the rows; `use: near_duplicates` leaves the others out of a build."
-_PREPARED = 8 * BLOCK
-"""Rows from which all that was prepared is forgotten, those included that another filter has left
-out; sources that are read in turns share a filter."""
 
 
 def build(*, similarity: float = 0.8) -> Filter:
@@ -36,32 +34,39 @@ class _NearDuplicates:
     def __init__(self, similarity: float) -> None:
         self.index = NearIndex(similarity)
         self.places = Places()
-        self.prepared: dict[int, tuple[Candidate, Entry]] = {}
+        self.prepared: dict[int, tuple[weakref.ref[Candidate], Entry]] = {}
+        """By the `id` of the row, as long as there is the row: another filter may leave it out."""
 
     def prepare(self, rows: Sequence[Candidate]) -> None:
         """Rows that are going to be judged one after another: together they are faster read."""
-        if len(self.prepared) > _PREPARED:
-            self.prepared.clear()
         for start in range(0, len(rows), BLOCK):
             some = rows[start : start + BLOCK]
             entries = self.index.entries([_text(r) for r in some], [_scope(r) for r in some])
-            self.prepared |= {id(r): (r, e) for r, e in zip(some, entries, strict=True)}
+            for row, entry in zip(some, entries, strict=True):
+                self.prepared[id(row)] = weakref.ref(row, self._forgetting(id(row))), entry
+
+    def _forgetting(self, key: int) -> Callable[[weakref.ref[Candidate]], None]:
+        prepared = self.prepared
+
+        def forget(gone: weakref.ref[Candidate]) -> None:
+            # Another row may have got the same `id` by now.
+            if key in prepared and prepared[key][0] is gone:
+                del prepared[key]
+
+        return forget
 
     def __call__(self, row: Candidate) -> str | None:
         found = self.index.similar(self._entry(row))
         if not found:
             return None
-        del self.prepared[id(row)]
         number, similarity = max(found, key=lambda pair: pair[1])
         return f"near-duplicate: {similarity:.2f} similar to {self.places[number]}"
 
     def remember(self, row: Candidate) -> None:
         self.index.add(self._entry(row))
-        del self.prepared[id(row)]
         self.places.append(row.example.origin)
 
     def _entry(self, row: Candidate) -> Entry:
-        # The row itself is held, so that no other one is given its `id`.
         if id(row) not in self.prepared:
             self.prepare([row])
         return self.prepared[id(row)][1]
