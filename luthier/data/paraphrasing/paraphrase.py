@@ -158,7 +158,8 @@ async def _all(
 async def _reworded(
     session: Session, template: Template, number: int, check: bool, seed: int
 ) -> _Reworded:
-    digest = hashlib.sha256(f"{seed}/{template.name}/{number}".encode()).digest()
+    # By its words, so that a file that was moved is reworded as before.
+    digest = hashlib.sha256(f"{seed}/{template.prompt_text}/{number}".encode()).digest()
     request = Request(
         messages=_to_reword(template.prompt_text, STYLES[number % len(STYLES)]),
         max_tokens=_MAX_TOKENS, temperature=1.0, top_p=0.95,
