@@ -83,7 +83,9 @@ def _batches(path: Path) -> Iterator[Any]:
         if missing:
             raise KeyError(f"no column {', '.join(missing)}")
         read = [*_NEEDED, *(name for name in _OPTIONAL if name in names)]
-        yield from file.iter_batches(batch_size=_BATCH, columns=read)
+        # Asked for all groups at once, pyarrow reads the whole file ahead.
+        for group in range(file.num_row_groups):
+            yield from file.iter_batches(_BATCH, row_groups=[group], columns=read)
 
 
 def _as_example(row: Mapping[str, Any]) -> Example:
