@@ -412,7 +412,8 @@ def _scale_page(part: Part) -> list[str]:
         f"What a row adds to the peak, between {small['rows']:,} and {large['rows']:,} rows, and "
         f"what follows for {size(round(FILE))} of JSONL: {FILE / per_row:,.0f} rows like these "
         f"({per_row:.0f} B each), or {FILE / ALPACA_ROW:,.0f} as short as Alpaca's "
-        f"({ALPACA_ROW} B).",
+        f"({ALPACA_ROW} B). It is a straight line on from two sizes, no bound: what is sorted at "
+        "once and which step is the largest change with the size.",
         results.table(
             ["command", "a row adds", "rows like these", "rows as short as Alpaca's"], estimates
         ),
