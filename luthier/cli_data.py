@@ -6,7 +6,7 @@ As in `cli.py`, which offers them: parse, call one function, print.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,12 +72,15 @@ def judge(
     """Have a model score rows, and see if people agree."""
     from luthier.data.judging.judge_file import judge_file, print_judged
     from luthier.data.judging.rubric import DEFAULT
-    from luthier.inference.config import LlmSection
-    from luthier.recipe import load
 
-    section = load(recipe).recipe.data.llm if recipe else LlmSection()
     found = judge_file(
-        file, section, rubric=rubric or DEFAULT, votes=votes, human=human, out=out, runs=runs
+        file,
+        _model_of(recipe),
+        rubric=rubric or DEFAULT,
+        votes=votes,
+        human=human,
+        out=out,
+        runs=runs,
     )
     print_judged(found)
     return found.model_dump(mode="json")
@@ -96,11 +99,8 @@ def paraphrase(
 ) -> Result:
     """Have a model reword templates; keep what is the same."""
     from luthier.data.paraphrasing.paraphrase import paraphrase, print_paraphrased
-    from luthier.inference.config import LlmSection
-    from luthier.recipe import load
 
-    section = load(recipe).recipe.data.llm if recipe else LlmSection()
-    found = paraphrase(template, section, per_template=per_template, out=out, runs=runs)
+    found = paraphrase(template, _model_of(recipe), per_template=per_template, out=out, runs=runs)
     print_paraphrased(found)
     return found.model_dump(mode="json")
 
@@ -159,6 +159,14 @@ def review(
         dataset, decisions=decisions, rejects=rejects, format=format_name, reviewer=reviewer,
         port=port, browser=not no_browser, lint=not no_lint, runs=runs,
     )  # fmt: skip
+
+
+def _model_of(recipe: Path | None) -> Any:
+    """The model that a recipe has write and judge; without one, the packaged model."""
+    from luthier.inference.config import LlmSection
+    from luthier.recipe import load
+
+    return load(recipe).recipe.data.llm if recipe else LlmSection()
 
 
 COMMANDS = (lint, generate, judge, paraphrase, convert, review)
