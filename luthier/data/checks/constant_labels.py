@@ -37,7 +37,8 @@ class _ConstantLabels:
         if self.same:
             self.answer = row.answer if self.answer is None else self.answer
             self.same = row.answer == self.answer
-            self.questions.add(hash(row.question))
+            if len(self.questions) < 2:
+                self.questions.add(hash(row.question))
 
     def findings(self) -> list[LintFinding]:
         fewest = 2 if self.labels else _FEWEST

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from luthier.data.candidate import Candidate
+from luthier.data.ids import Ids
 from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
 from luthier.data.linting.lint_report import LintFinding, Tally
 from luthier.data.places import Places
 from luthier.data.rows import Row
+from luthier.example import content_id
 
 NEEDS: tuple[Need, ...] = ()
 _NAMES = ("id", "_id", "uid", "uuid", "guid", "row_id", "example_id")
@@ -24,7 +26,7 @@ def build(context: Context) -> DatasetCheck:
 
 class _DuplicateIds:
     def __init__(self) -> None:
-        self.seen: dict[tuple[str, int], int] = {}
+        self.seen = Ids()
         self.places = Places()
         self.found: dict[str, Tally] = {}
         self.rows: dict[str, int] = {}
@@ -35,9 +37,10 @@ class _DuplicateIds:
             return
         self.rows[name] = self.rows.get(name, 0) + 1
         value = str(raw.fields[name])
-        key = (f"{raw.origin.source} {name}", hash(value))
-        first = self.seen.setdefault(key, len(self.places))
-        if first == len(self.places):
+        key = int(content_id([raw.origin.source, name, value]), 16)
+        first = self.seen.number(key)
+        if first is None:
+            self.seen.add(key)
             self.places.append(raw.origin)
         elif self.places[first] != raw.origin:
             tally = self.found.setdefault(

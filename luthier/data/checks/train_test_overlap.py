@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from luthier.data.candidate import Candidate
+from luthier.data.ids import Ids
 from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
 from luthier.data.linting.lint_report import LintFinding, Tally
-from luthier.data.near import NearIndex
+from luthier.data.near import Entry, NearIndex
 from luthier.data.places import Places
 from luthier.data.rows import Row
 from luthier.example import SPLITS, content_id
@@ -27,9 +30,17 @@ def build(context: Context) -> DatasetCheck:
     return _TrainTestOverlap()
 
 
+@dataclass
+class _Asked:
+    """What rows of a split ask, each once, and where it is asked first."""
+
+    questions: Ids = field(default_factory=Ids)
+    places: Places = field(default_factory=Places)
+
+
 class _TrainTestOverlap:
     def __init__(self) -> None:
-        self.exact: dict[int, dict[str, int]] = {}
+        self.asked: dict[str, _Asked] = {}
         self.index = NearIndex(SIMILARITY)
         self.places, self.splits = Places(), bytearray()
         self.training = 0
@@ -40,25 +51,34 @@ class _TrainTestOverlap:
         split = row.example.split
         if split is None or not row.question.strip():
             return
-        key = int(content_id([" ".join(row.question.casefold().split())]), 16)
-        seen = self.exact.setdefault(key, {})
-        other = next((s for s in seen if s != split), None)
-        if other is not None:
-            said = f"in {split}, and in {other}: {self.places[seen[other]]}"
+        question = int(content_id([" ".join(row.question.casefold().split())]), 16)
+        entry = self.index.entry(row.subject)
+        said = self._said_in_another(question, split)
+        if said is not None:
             self.same.add(row.example.origin, said)
         else:
-            self._compare(row, split)
-        if split != "train" or self.training < _MOST_TRAINING:
-            self.training += split == "train"
-            seen.setdefault(split, len(self.places))
-            self.places.append(row.example.origin)
-            self.splits.append(SPLITS.index(split))
-            self.index.add(self.index.entry(row.subject))
+            self._compare(row, entry, split)
+        if split == "train" and self.training == _MOST_TRAINING:
+            return
+        self.training += split == "train"
+        asked = self.asked.setdefault(split, _Asked())
+        if asked.questions.number(question) is None:
+            asked.questions.add(question)
+            asked.places.append(row.example.origin)
+        self.places.append(row.example.origin)
+        self.splits.append(SPLITS.index(split))
+        self.index.add(entry)
 
-    def _compare(self, row: Candidate, split: str) -> None:
+    def _said_in_another(self, question: int, split: str) -> str | None:
+        for other, asked in self.asked.items():
+            if other != split and (number := asked.questions.number(question)) is not None:
+                return f"in {split}, and in {other}: {asked.places[number]}"
+        return None
+
+    def _compare(self, row: Candidate, entry: Entry, split: str) -> None:
         found = [
             (number, similarity)
-            for number, similarity in self.index.similar(self.index.entry(row.subject))
+            for number, similarity in self.index.similar(entry)
             if SPLITS[self.splits[number]] != split
         ]
         if found:

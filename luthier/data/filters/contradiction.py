@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 from array import array
 
 from luthier.data.candidate import Candidate, Filter
+from luthier.data.ids import Ids
 from luthier.data.linting.lint_report import Severity
 from luthier.data.linting.passages import excerpt
 from luthier.data.places import Places
@@ -45,29 +45,31 @@ def build(*, max_words: int = 4) -> Filter:
 class _Contradiction:
     def __init__(self, max_words: int) -> None:
         self.max_words = max_words
-        self.seen: dict[int, int] = {}
+        self.questions = Ids()
         self.places = Places()
         self.said = array("Q")
-        """Per row a hash of its answer."""
-        self.shown: list[str] = []
+        """Per question a hash of its first answer."""
+        self.shown = bytearray()
+        """Excerpts of the first answers behind each other."""
+        self.ends = array("Q")
 
     def __call__(self, row: Candidate) -> str | None:
         if not self._is_closed(row):
             return None
-        first = self.seen.get(_number(" ".join(row.question.casefold().split())))
+        first = self.questions.number(_question(row))
         if first is None or self.said[first] == _number(_answer(row)):
             return None
-        return (
-            f"contradiction: {self.places[first]} answers '{self.shown[first]}' to the same input"
-        )
+        start = self.ends[first - 1] if first else 0
+        shown = self.shown[start : self.ends[first]].decode("utf-8", "surrogatepass")
+        return f"contradiction: {self.places[first]} answers '{shown}' to the same input"
 
     def remember(self, row: Candidate) -> None:
-        if self._is_closed(row):
-            number = len(self.places)
-            self.seen.setdefault(_number(" ".join(row.question.casefold().split())), number)
+        if self._is_closed(row) and self.questions.number(question := _question(row)) is None:
+            self.questions.add(question)
             self.places.append(row.example.origin)
             self.said.append(_number(_answer(row)))
-            self.shown.append(sys.intern(excerpt(row.answer)))
+            self.shown += excerpt(row.answer).encode("utf-8", "surrogatepass")
+            self.ends.append(len(self.shown))
 
     def _is_closed(self, row: Candidate) -> bool:
         """Whether only one answer can be right."""
@@ -78,6 +80,10 @@ class _Contradiction:
         # Eight letters a word and no more: Chinese puts no spaces between them.
         short = len(row.answer) <= 8 * self.max_words and len(row.answer.split()) <= self.max_words
         return short and not _OPEN.search(row.question)
+
+
+def _question(row: Candidate) -> int:
+    return _number(" ".join(row.question.casefold().split()))
 
 
 def _answer(row: Candidate) -> str:
