@@ -40,12 +40,14 @@ def write_model(folder: Path, path: Path) -> None:
     _write(writer)
 
 
-def write_adapter(folder: Path, path: Path, *, rank: int = 4, scale: float = 1.0) -> None:
+def write_adapter(
+    folder: Path, path: Path, *, rank: int = 4, scale: float = 1.0, seed: int = 0
+) -> None:
     """Write a LoRA adapter of random numbers for all `ffn_down`s of the model."""
     import gguf
 
     config = json.loads((folder / "config.json").read_text())
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")

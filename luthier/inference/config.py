@@ -62,8 +62,9 @@ class LlmSection(Section):
     to a multiple of 256)."""
     n_threads: int | None = Field(default=None, ge=1)
     """Threads of llama.cpp; null: one per core."""
-    lora: str | None = None
-    """A LoRA adapter as GGUF that the model answers with (`llamacpp`)."""
+    lora: str | dict[str, str] | None = None
+    """A LoRA adapter as GGUF that the model answers with, or several by name, of which a request
+    names the one that answers it (`llamacpp`)."""
     extra_body: dict[str, Any] = Field(default={})
     """Further fields of every request to a server, as in `openai`'s client; null takes a field out
     that the server does not know (`max_tokens: null`)."""

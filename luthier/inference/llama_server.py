@@ -45,10 +45,12 @@ def _server(settings: dict[str, Any]) -> Any:
     threads = settings["n_threads"] or os.cpu_count() or 1
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
-    if settings["lora"]:
+    adapters = []
+    for path in settings["lora"]:
         adapter = xllamacpp.CommonAdapterLoraInfo()
-        adapter.path, adapter.scale = settings["lora"], 1.0
-        params.lora_adapters = [adapter]
+        adapter.path, adapter.scale = path, 0.0  # each request says which takes part
+        adapters.append(adapter)
+    params.lora_adapters = adapters
     return xllamacpp.Server(params)
 
 

@@ -32,13 +32,16 @@ class Request:
     """Answers."""
     seed: int | None = None
     """Of the sampling; also tells apart requests that are to be asked again on purpose."""
-    top_logprobs: int | None = None
-    """Log-probabilities of each token and of so many others; None: none."""
+    logprobs: bool = False
+    """Whether the log-probability of each token of the answer is told."""
     json_schema: Mapping[str, Any] | None = None
     """The answer is to be JSON of this schema. Where the backend cannot be held to it, whoever asks
     validates (`structured.py`)."""
     grammar: str | None = None
     """The answer is to be of this grammar, in llama.cpp's GBNF; backends without it refuse."""
+    lora: str | None = None
+    """Name of the adapter that answers, one of `llm.lora` (llama.cpp), or what a server lists as a
+    model (vLLM). None: the only one there is, or the model as it is where several are named."""
 
     def __post_init__(self) -> None:
         assert bool(self.messages) != (self.prompt is not None), "messages or a prompt"
@@ -83,7 +86,7 @@ class Request:
 _FLOATS = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
 _PLAIN = (
     "prompt", "max_tokens", "temperature", "top_p", "presence_penalty", "frequency_penalty", "stop",
-    "n", "seed", "top_logprobs", "json_schema", "grammar",
+    "n", "seed", "logprobs", "json_schema", "grammar", "lora",
 )  # fmt: skip
 _DEFAULTS: dict[str, Any] = {
     name: Request.__dataclass_fields__[name].default

@@ -234,7 +234,7 @@ def test_the_later_of_two_lines_counts(tmp_path: Path) -> None:
 
 def test_a_request_with_everything_is_one_line(tmp_path: Path) -> None:
     request = Request(
-        prompt="a\nb", stop=("\n",), n=2, seed=1, top_logprobs=1, json_schema={"type": "object"}
+        prompt="a\nb", stop=("\n",), n=2, seed=1, logprobs=True, json_schema={"type": "object"}
     )
     key = request.key(MODEL)
     answer = Completion((Choice("x", "stop", (("x", -0.5),)),) * 2, "m", 1, 2)

@@ -79,8 +79,8 @@ def test_it_answers_as_transformers_does(
 ) -> None:
     """The likeliest tokens, and their log-probabilities: template, tokens and weights agree."""
     requests = [
-        chat("What is the capital of France?", temperature=0.0, top_logprobs=0),
-        plain("We will build 400 new", top_logprobs=3),
+        chat("What is the capital of France?", temperature=0.0, logprobs=True),
+        plain("We will build 400 new", logprobs=True),
     ]
     ours = ask(log, section(gguf), *requests)
     with CallLog(tmp_path / "theirs.jsonl") as other:
@@ -175,6 +175,32 @@ def test_an_adapter_changes_the_answers(
     tiny_gguf.write_adapter(tiny_model_dir, nothing, scale=0.0)
     [same] = ask(log, section(gguf, lora=str(nothing)), plain("We will", max_tokens=24))
     assert same.text == without.text
+
+
+def test_each_request_names_its_adapter(
+    log: CallLog, gguf: Path, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    """One process, three voices: what one wrote is no beginning of what another goes on from."""
+    files = {}
+    for seed, name in enumerate(("one", "other")):
+        files[name] = str(tmp_path / f"{name}.gguf")
+        tiny_gguf.write_adapter(tiny_model_dir, Path(files[name]), seed=seed)
+    asked = [
+        plain(question, max_tokens=16, lora=name)
+        for start in ("We will", "They did")
+        for question in (start, f"{start} build", f"{start} build 400 new homes")
+        for name in (None, "one", "other")
+    ]
+    together = ask(log, section(gguf, lora=files, n_parallel=2), *asked)
+    assert len({c.text for c in together[:3]}) == 3
+    for name in (None, "one", "other"):
+        mine = [(r, c.text) for r, c in zip(asked, together, strict=True) if r.lora == name]
+        alone = section(gguf, lora=files.get(name or ""), n_parallel=1)
+        with CallLog(tmp_path / f"{name}.jsonl") as other:
+            expected = ask(other, alone, *(request.but(lora=None) for request, _ in mine))
+        assert [text for _, text in mine] == [c.text for c in expected]
+    with pytest.raises(ModelError, match=r"no adapter 'oen' in llm\.lora.*'one'"):
+        ask(log, section(gguf, lora=files), plain("a", lora="oen"))
 
 
 def test_keys_know_the_file(gguf: Path, tmp_path: Path) -> None:
@@ -364,7 +390,7 @@ def llama_server(gguf: Path) -> Iterator[str]:
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
     settings = {
-        "model": str(gguf), "lora": None, "n_ctx": 256, "n_parallel": 2, "n_threads": 1,
+        "model": str(gguf), "lora": [], "n_ctx": 256, "n_parallel": 2, "n_threads": 1,
         "key": "the-key",
     }  # fmt: skip
     process.stdin.write(json.dumps(settings) + "\n")

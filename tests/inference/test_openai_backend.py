@@ -82,12 +82,19 @@ def test_chat_and_completion(serve: Serve, tmp_path: Path) -> None:
 @pytest.mark.parametrize("plain", [False, True])
 def test_logprobs(serve: Serve, tmp_path: Path, plain: bool) -> None:
     server = serve(rules=[{"if": "", "say": "abcdefgh"}])
-    asked = Request(prompt="a", top_logprobs=0) if plain else chat("a", top_logprobs=5)
+    asked = Request(prompt="a", logprobs=True) if plain else chat("a", logprobs=True)
     [found] = ask(server.section(), tmp_path, asked)
     assert found.choices[0].logprobs == (("abcd", -0.4), ("efgh", -0.4))
     [body] = bodies(server)
     assert body["logprobs"] == (1 if plain else True)
-    assert body.get("top_logprobs") == (None if plain else 5)
+    assert body.get("top_logprobs") == (None if plain else 1)
+
+
+def test_an_adapter_is_asked_for_as_a_model(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    [found] = ask(server.section(), tmp_path, chat("a", lora="strong-model-mini"))
+    assert found.model == "strong-model-mini-2026-01"
+    assert [body["model"] for body in bodies(server)] == ["strong-model-mini"]
 
 
 def test_several_answers(serve: Serve, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ BASE = Request(prompt="Say A.", seed=1)
 OTHERS: dict[str, Any] = {
     "prompt": "Say B.", "max_tokens": 511, "temperature": 0.5, "top_p": 0.9,
     "presence_penalty": 0.1, "frequency_penalty": 0.1, "stop": ("\n",), "n": 2, "seed": 2,
-    "top_logprobs": 0, "json_schema": {"type": "object"}, "grammar": "root ::= [a]",
+    "logprobs": True, "json_schema": {"type": "object"}, "grammar": "root ::= [a]", "lora": "a",
 }  # fmt: skip
 
 

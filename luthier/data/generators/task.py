@@ -43,6 +43,7 @@ class _Settings(NamedTuple):
     axes: Mapping[str, Sequence[str]]
     hard_negatives: float
     votes: int
+    votes_lora: str | None
     shots: int
     novelty: float
     avoid: Sequence[str]
@@ -68,6 +69,7 @@ def build(
     axes: dict[str, list[str]] | None = None,
     hard_negatives: float = 0.0,
     votes: int = 1,
+    votes_lora: str | None = None,
     shots: int = 4,
     novelty: float = 0.7,
     avoid: str | list[str] | None = None,
@@ -94,6 +96,8 @@ def build(
         hard_negatives: share of rows made from another row by changing as little as possible.
         votes: how often the model, not told the label, is asked for it; the majority must agree. 0:
             never, so that labels are as good as the model is at writing them.
+        votes_lora: name of the adapter that votes, one of `llm.lora`: a model that was trained to
+            tell labels apart may check what another one writes. null: whoever writes.
         shots: seeds shown before each request.
         novelty: rows whose ROUGE-L with a seed or another row exceeds this are left out (0.7 in
             Self-Instruct).
@@ -110,8 +114,8 @@ def build(
     avoided = [avoid] if isinstance(avoid, str) else list(avoid or [])
     settings = _Settings(
         description.strip(), Path(seeds), input, output, rows, categories or [], output_first,
-        axes or {}, hard_negatives, votes, shots, novelty, avoided, min_words, max_words,
-        max_tokens, temperature, top_p, one_line, patience, min_yield,
+        axes or {}, hard_negatives, votes, votes_lora, shots, novelty, avoided, min_words,
+        max_words, max_tokens, temperature, top_p, one_line, patience, min_yield,
     )  # fmt: skip
     _check(settings)
 
@@ -351,6 +355,7 @@ class _Task:
         return Request(
             messages=messages, max_tokens=16, temperature=0.0 if votes == 1 else 0.7,
             seed=self.writing.number("vote", number, vote), stop=("\n",),
+            lora=self.settings.votes_lora,
         )  # fmt: skip
 
     async def _answered(self, number: int, found: _Proposal) -> _Proposal:

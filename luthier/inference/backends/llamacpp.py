@@ -12,6 +12,7 @@ import contextlib
 import json
 import secrets
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,11 @@ def open(section: LlmSection, runs: Path) -> LlamaCpp:
     except ImportError:
         raise MissingExtra("llm: {backend: llamacpp}", "llamacpp") from None
     gguf = _file(section.model, "llm.model")
-    lora = _file(section.lora, "llm.lora") if section.lora else None
+    lora: dict[str | None, Path] = {}
+    if isinstance(section.lora, str):
+        lora[None] = _file(section.lora, "llm.lora")
+    elif section.lora is not None:
+        lora |= {name: _file(file, f"llm.lora.{name}") for name, file in section.lora.items()}
     return LlamaCpp(section, gguf, lora)
 
 
@@ -72,13 +77,15 @@ class LlamaCpp:
     Args:
         section: how it is run.
         gguf: the model's file.
-        lora: an adapter's file.
+        lora: files of adapters by name; the one without a name answers whenever none is named.
     """
 
     features = FEATURES
 
-    def __init__(self, section: LlmSection, gguf: Path, lora: Path | None) -> None:
-        self.section, self.gguf, self.lora = section, gguf, lora
+    def __init__(
+        self, section: LlmSection, gguf: Path, lora: Mapping[str | None, Path] | None = None
+    ) -> None:
+        self.section, self.gguf, self.lora = section, gguf, dict(lora or {})
         self.model: dict[str, Any] = {
             "backend": "llamacpp",
             "model": section.model if section.model == packaged.NAME else gguf.name,
@@ -87,8 +94,11 @@ class LlamaCpp:
         }
         if section.extra_body:
             self.model["extra_body"] = dict(section.extra_body)
-        if lora is not None:
-            self.model["lora_sha256"] = file_digest(lora)
+        if None in self.lora:
+            self.model["lora_sha256"] = file_digest(self.lora[None])
+        elif self.lora:
+            digests = {str(name): file_digest(file) for name, file in self.lora.items()}
+            self.model["lora_sha256"] = digests
         self._process: asyncio.subprocess.Process | None = None
         self._server: OpenAiServer | None = None
         self._starting = asyncio.Lock()
@@ -98,6 +108,12 @@ class LlamaCpp:
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request."""
+        if request.lora is not None and request.lora not in self.lora:
+            known = [name for name in self.lora if name is not None]
+            raise ModelError(
+                f"no adapter '{request.lora}' in llm.lora.{nearest(request.lora, known)} Name it "
+                f"there: lora: {{{request.lora}: FILE.gguf}}."
+            )
         async with self._starting:
             if self._failed is not None:
                 raise self._failed
@@ -139,7 +155,7 @@ class LlamaCpp:
         assert self._process.stdin is not None and self._process.stdout is not None
         settings = {
             "model": str(self.gguf),
-            "lora": str(self.lora) if self.lora else None,
+            "lora": [str(file) for file in self.lora.values()],
             "n_ctx": self.section.n_ctx,
             "n_parallel": self.section.n_parallel,
             "n_threads": self.section.n_threads,
@@ -151,14 +167,22 @@ class LlamaCpp:
         if not line:
             await self._process.wait()
             await asyncio.wait([self._listener], timeout=1)
-            of_lora = f" with {self.lora}" if self.lora else ""
+            of_lora = "".join(f" with {file}" for file in self.lora.values())
             raise ModelError(f"{self.gguf}: llama.cpp cannot open it{of_lora}.{self._last_words()}")
         address = json.loads(line)["address"]
         self._server = OpenAiServer(
             self.section, f"{address}/v1", key,
-            model=self.model, features=FEATURES, extra={"cache_prompt": True},
+            model=self.model, features=FEATURES, extra=self._fields,
             most_n=1,  # of more it counts the tokens of one only, and takes no more than slots
         )  # fmt: skip
+
+    def _fields(self, request: Request) -> dict[str, Any]:
+        """What llama.cpp is told of a request beside the protocol."""
+        # Adapters that a list leaves out do not take part; an empty list is none at all.
+        scales = [
+            {"id": i, "scale": float(name == request.lora)} for i, name in enumerate(self.lora)
+        ]
+        return {"cache_prompt": True} | ({"lora": scales} if scales else {})
 
     async def _listen(self) -> None:
         assert self._process is not None and self._process.stderr is not None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,8 @@ class OpenAiServer:
         api_key: sent as a bearer token; None: none is sent.
         model: what determines the answers; None: the name of the section and its `extra_body`.
         features: what the server can be held to.
-        extra: fields of every request.
+        extra: gives further fields of a request; None: none, and an adapter is asked for as the
+            model that it is listed as.
         most_n: answers that it gives to one request; None: as many as one asks for.
     """
 
@@ -78,7 +79,7 @@ class OpenAiServer:
         *,
         model: dict[str, Any] | None = None,
         features: frozenset[str] = frozenset({"json_schema", "logprobs", "seed"}),
-        extra: Mapping[str, Any] | None = None,
+        extra: Callable[[Request], Mapping[str, Any]] | None = None,
         most_n: int | None = None,
     ) -> None:
         self.section, self.base_url = section, base_url
@@ -89,7 +90,7 @@ class OpenAiServer:
                 model["extra_body"] = dict(section.extra_body)
         self.model = model
         self.features = features
-        self._extra = {**(extra or {}), **section.extra_body}
+        self._extra = extra
         self._most_n = most_n
         self._client: Any = None
         self._fit, self._unfit = 0, 0
@@ -175,11 +176,15 @@ class OpenAiServer:
         if schema is not None and "json_schema" in self.features:
             named = {"name": "answer", "schema": schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
-        if request.top_logprobs is not None:
-            wanted = max(body.pop("top_logprobs"), 1)  # llama.cpp takes 0 for none at all
-            chat = {"logprobs": True, "top_logprobs": wanted}
-            body |= chat if request.messages else {"logprobs": wanted}
-        body |= self._extra
+        if body.pop("logprobs", False):
+            # llama.cpp takes none for twenty, and 0 for none at all.
+            body |= {"logprobs": True, "top_logprobs": 1} if request.messages else {"logprobs": 1}
+        adapter = body.pop("lora", None)
+        if self._extra is not None:
+            body |= self._extra(request)
+        elif adapter is not None:
+            body["model"] = adapter
+        body |= self.section.extra_body
         # extra_body: {max_tokens: null} takes out what a server does not know.
         return {name: value for name, value in body.items() if value is not None}
 

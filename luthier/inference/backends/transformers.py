@@ -50,6 +50,11 @@ class InProcess:
                 "a grammar was asked for, which transformers cannot be held to; use llm: {backend: "
                 "llamacpp}."
             )
+        if request.lora is not None:
+            raise ModelError(
+                f"adapter '{request.lora}' was asked for; transformers answers with one model. "
+                "Name a trained run (llm: {model: run:NAME}), or use llm: {backend: llamacpp}."
+            )
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, answer))
         if self._worker is None or self._worker.done():
@@ -102,7 +107,7 @@ class InProcess:
             for again in range(request.n):
                 rows.append((i, _sampling(request, again)))
         drawn = []
-        wanted = any(request.top_logprobs is not None for request in requests)
+        wanted = any(request.logprobs for request in requests)
         for start in range(0, len(rows), self.section.n_parallel):
             part = rows[start : start + self.section.n_parallel]
             drawn += draw(
@@ -113,12 +118,11 @@ class InProcess:
             if i in found:
                 continue
             mine = [one for (of, _), one in zip(rows, drawn, strict=True) if of == i]
-            known = request.top_logprobs is not None
             choices = tuple(
                 Choice(
                     one.text,
                     "length" if one.is_cut else "stop",
-                    tuple(one.logprobs) if known and one.logprobs else None,
+                    tuple(one.logprobs) if request.logprobs and one.logprobs else None,
                 )
                 for one in mine
             )

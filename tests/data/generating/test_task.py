@@ -100,6 +100,14 @@ def test_output_first_keeps_the_balance_that_input_first_loses(seeds: str, tmp_p
     assert spent["output first"] < spent["input first"] / 3
 
 
+def test_an_adapter_may_vote(seeds: str, tmp_path: Path) -> None:
+    backend = Scripted(strong)
+    write(made(seeds, votes_lora="judge"), backend, tmp_path / "log", labels=LABELS)
+    is_vote = ["Answer with one of" in request.messages[0].content for request in backend.asked]
+    assert any(is_vote) and not all(is_vote)
+    assert [request.lora for request in backend.asked] == ["judge" if v else None for v in is_vote]
+
+
 def test_the_result_does_not_depend_on_who_answers_first(seeds: str, tmp_path: Path) -> None:
     options: dict[str, Any] = {
         "output_first": 0.5, "hard_negatives": 0.3, "axes": {"tone": ["calm", "loud"]}, "votes": 3,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.data.generating.options import SAMPLING, problems, require_none
 from luthier.data.novelty import THRESHOLD
-from luthier.errors import DataError, unknown
+from luthier.errors import unknown
 
 # Where nothing else is said, a default is that of the authors' code, in the file named.
 NUM_HUMAN, NUM_MACHINE = 6, 2
@@ -111,12 +112,16 @@ def checked(**given: Any) -> Settings:
     Raises:
         DataError: values that make no sense, all of them at once.
     """
-    problems = [said for name, value in given.items() if (said := _problem(name, value))]
-    if not problems:
-        settings = Settings(**given)
-        problems = _combined(settings)
-    if problems:
-        raise DataError("\n".join(f"generator 'self_instruct': {said}" for said in problems))
+    found = [
+        *problems(
+            given, counts=_COUNTS, numbers=_NUMBERS, switches=("chat",),
+            optional=("rows", "num_instructions"),
+        ),
+        *_of_words(given),
+    ]  # fmt: skip
+    require_none("self_instruct", found)
+    settings = Settings(**given)
+    require_none("self_instruct", _combined(settings))
     return settings
 
 
@@ -126,55 +131,37 @@ _COUNTS = {
     "classification_max_tokens": 1, "patience": 1,
 }  # fmt: skip
 _NUMBERS = {
-    "classification_share": (0.0, 1.0), "temperature": (0.0, 2.0), "top_p": (0.0, 1.0),
-    "presence_penalty": (-2.0, 2.0), "threshold": (0.0, 1.0),
-    "instance_presence_penalty": (-2.0, 2.0), "unnamed_share": (0.0, 1.0),
+    **SAMPLING, "classification_share": (0.0, 1.0), "presence_penalty": (-2.0, 2.0),
+    "threshold": (0.0, 1.0), "instance_presence_penalty": (-2.0, 2.0), "unnamed_share": (0.0, 1.0),
 }  # fmt: skip
-"""Ranges; those of the sampling are OpenAI's."""
 
 
-def _problem(name: str, value: Any) -> str | None:
-    """What is wrong with one value."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if name in ("rows", "num_instructions") and value is None:
-        return None
-    if name in _COUNTS:
-        least = _COUNTS[name]
-        if not number or not isinstance(value, int) or value < least:
-            return f"{name} is {value!r}, expected a whole number of at least {least}."
-    elif name in _NUMBERS:
-        low, high = _NUMBERS[name]
-        if not number or not low <= value <= high:
-            return f"{name} is {value!r}, expected a number from {low:g} to {high:g}."
-    elif name == "compat":
-        if value not in COMPAT:
-            return unknown("value of compat", str(value), COMPAT)
-    elif name == "chat":
-        if not isinstance(value, bool):
-            return f"chat is {value!r}, expected true or false."
-    elif name == "blacklist" and not (
-        isinstance(value, (list, tuple)) and all(isinstance(w, str) and w.strip() for w in value)
+def _of_words(given: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the options that are words."""
+    compat = given.get("compat", COMPAT[0])
+    if compat not in COMPAT:
+        yield unknown("value of compat", str(compat), COMPAT)
+    words = given.get("blacklist", BLACKLIST)
+    if not isinstance(words, (list, tuple)) or not all(
+        isinstance(word, str) and word.strip() for word in words
     ):
-        return f"blacklist is {value!r}, expected a list of words."
-    return None
+        yield f"blacklist is {words!r}, expected a list of words."
 
 
 def _combined(settings: Settings) -> list[str]:
-    problems = []
+    found = []
     if settings.min_words > settings.max_words:
-        problems.append(
+        found.append(
             f"min_words is {settings.min_words}, above max_words ({settings.max_words}): no "
             "instruction is both."
         )
-    if settings.top_p == 0:
-        problems.append("top_p is 0, which leaves no token to choose; temperature: 0 is greedy.")
     if settings.original and settings.rows is not None:
-        problems.append(
+        found.append(
             "rows goes with compat: none. The original counts instructions: say num_instructions."
         )
     if settings.original and 0 < settings.classification_share < 1:
-        problems.append(
+        found.append(
             f"classification_share is {settings.classification_share}; with compat: original it is "
             "0 or 1 (--use_clf_seed_tasks_only)."
         )
-    return problems
+    return found
