@@ -12,6 +12,9 @@ from luthier.data.decisions import Decision
 from luthier.errors import DataError
 from luthier.example import Example
 
+INSTRUCTIONS = ("definition", "Definition", "instruction")
+"""Fields that say what is to be done with an input, those of Super-NaturalInstructions too."""
+
 
 @dataclass
 class Candidate:
@@ -29,6 +32,8 @@ class Candidate:
     """What a person decided about it."""
     edited: str | None = None
     """Id of what it says after that, where it was edited."""
+    parts: Sequence[str] = ()
+    """The fields that a template asks it with, each once; empty where it has words of its own."""
 
     @cached_property
     def rendered(self) -> Rendered:
@@ -47,19 +52,21 @@ class Candidate:
         A task's thousands of rows share an instruction of hundreds of words; compared as a whole,
         all of them would nearly repeat each other.
         """
-        given = self.example.fields.get("input")
-        if self.shared and isinstance(given, str):
-            return given
-        return self.question
+        if not self.shared:
+            return self.question
+        if self.parts:
+            return "\n".join(part for part in self.parts if part.strip() != self.shared)
+        return str(self.example.fields["input"])
 
     @property
     def shared(self) -> str:
         """The instruction that stands apart from the row's input; empty where there is none."""
         fields = self.example.fields
-        said, given = fields.get("instruction"), fields.get("input")
-        if self.example.template is not None or not isinstance(said, str):
+        given = fields.get("input")
+        if not isinstance(given, str) or not given.strip():
             return ""
-        return said.strip() if isinstance(given, str) and given.strip() else ""
+        said = next((s for n in INSTRUCTIONS if isinstance(s := fields.get(n), str)), "").strip()
+        return said if self.example.template is None or said in map(str.strip, self.parts) else ""
 
     @property
     def texts(self) -> list[str]:

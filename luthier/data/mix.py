@@ -91,14 +91,17 @@ def counts(
     }
     share = rates(sizes, config, bounds)
     if config.rows is None:
-        total = min(limits[name] / share[name] for name in limits)
+        # The recipe's own weights hold whatever happens; else a source that may give few rows
+        # must not take them from the others.
+        most = limits if config.strategy == "weights" else sizes
+        total = min(most[name] / share[name] for name in limits)
+        wanted = {name: min(share[name] * total, limits[name]) for name in limits}
         # A hair of floating point must not cost a row.
-        return _rounded({n: share[n] * total for n in limits}, round(total), limits)
+        return _rounded(wanted, round(sum(wanted.values())), limits)
     if config.repeat:
-        wanted = {name: share[name] * config.rows for name in limits}
-        capped = {name: bounds[name].max_rows or config.rows for name in limits}
-        return _rounded(wanted, config.rows, capped)
-    wanted, left, open_ = {}, float(config.rows), dict(share)
+        limits = {name: bounds[name].max_rows or config.rows for name in limits}
+    wanted = {}
+    left, open_ = float(config.rows), dict(share)
     while open_:
         whole = sum(open_.values())
         full = [n for n, s in open_.items() if left * s / whole >= limits[n]]

@@ -115,6 +115,11 @@ class NearIndex:
             for row in zip(each, keys.tolist(), signed.sketches, near, strict=True)
         ]
 
+    def size(self, number: int) -> int:
+        """How many shingles a remembered text has."""
+        self._put_away()
+        return int(self._kept.sizes(np.array([number]))[0])
+
     def add(self, entry: Entry) -> int:
         """Remember a text; returns its number (0, 1, ...)."""
         number = len(self)

@@ -157,8 +157,10 @@ class Shape:
             mark, row.origin, fields=fields, messages=messages, template=template.name,
             label=answer if self.labels else None,
         )  # fmt: skip
-        question = "\n".join(asked)
-        return Candidate(example, question, answer, self.labels, render, decision, edited)
+        # Layouts with several names for a field ask with it once.
+        parts = list(dict.fromkeys(part for part in asked if part.strip()))
+        question = "\n".join(parts)
+        return Candidate(example, question, answer, self.labels, render, decision, edited, parts)
 
     def _asked(self, fields: Mapping[str, Any], templates: Sequence[Template]) -> list[str]:
         return [as_text(fields.get(name)) for name in _question_fields(templates)]
@@ -243,15 +245,16 @@ def as_built(example: Example, labels: Sequence[str], render: Render) -> Candida
         return Candidate(example, example.text or "", "", labels, render)
     shown = "\n".join(message.content for message in example.prompt)
     asked = [m.content for m in example.prompt if m.role == "user"]
+    parts: list[str] = []
     if example.template is not None:
-        named = [
+        parts = [
             value
             for name, value in example.fields.items()
             if isinstance(value, str) and value.strip() and value in shown
             and (name == "input" or (name != "output" and len(value) >= _PASSAGE))
         ]  # fmt: skip
-        asked = named or asked
-    return Candidate(example, "\n".join(asked), example.completion, labels, render)
+    question = "\n".join(parts or asked)
+    return Candidate(example, question, example.completion, labels, render, parts=parts)
 
 
 def _said(messages: Sequence[Message]) -> str:

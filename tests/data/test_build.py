@@ -406,3 +406,41 @@ def test_another_file_is_read_like_the_first_source(
 def test_every_format_is_described() -> None:
     assert {"columns", "messages", "text"} <= set(FORMATS.names())
     assert all(FORMATS.describe(n) and callable(FORMATS.load(n).rows) for n in FORMATS.names())
+
+
+def free_text(make_run: MakeRun, file: Path, rows: list[dict[str, str]], **data: Any) -> Run:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"path": str(file), "fields": {n: n for n in rows[0] if n not in ("input", "output")}}
+    section = {"sources": [source], "filters": [{"use": "near_duplicates"}], **data}
+    section["split"] = {"validation": 0.0, "calibration": 0.0, "test": 0.25}
+    return make_run(
+        task={"kind": "generation", "labels": None}, data=section, train={"max_seq_length": 4096}
+    )
+
+
+def test_rows_of_one_task_share_its_definition(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are neither copies nor one group, however long the definition is."""
+    definition = " ".join(f"Follow rule {i} of the task to the letter." for i in range(20))
+    rows = [
+        {"definition": definition, "input": f"word{i} other{i} third{i}", "output": f"answer{i}"}
+        for i in range(40)
+    ]
+    stats = build(free_text(make_run, tmp_path / "task.jsonl", rows, template="super_ni"))
+    assert {split: part.rows for split, part in stats.splits.items()} == {"train": 30, "test": 10}
+    said = capsys.readouterr().err
+    assert "near_duplicates left out" not in said and "no rows for test" not in said
+
+
+def test_most_rows_left_out_and_an_empty_split_are_told(
+    make_run: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passage = " ".join(f"Sentence {i} of a passage that is nobody's own field." for i in range(20))
+    rows = [{"input": f"{passage} Question {i}?", "output": f"yes {i}"} for i in range(40)]
+    build(free_text(make_run, tmp_path / "rows.jsonl", rows, template="plain"))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "near_duplicates left out 39 of 40 rows" in said
+    build(free_text(make_run, tmp_path / "rows.jsonl", rows, template="plain", filters=[]))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no rows for test: rows that resemble each other go to the same split" in said

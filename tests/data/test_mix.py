@@ -51,6 +51,15 @@ def test_the_maximum_of_a_source_holds() -> None:
     assert counts(SIZES, MixConfig(rows=1000), bounds)["middle"] == 7
 
 
+def test_the_maximum_of_a_source_takes_nothing_from_the_others() -> None:
+    sizes, bounds = {"a": 10_000, "b": 10_000, "c": 50}, {"a": Bounds(max_rows=100)}
+    bounds |= {"b": Bounds(), "c": Bounds()}
+    assert counts(sizes, MixConfig(), bounds) == {"a": 100, "b": 3000, "c": 50}
+    weighed = {"a": Bounds(1, max_rows=10), "b": Bounds(3)}
+    config = MixConfig(strategy="weights", rows=100, repeat=True)
+    assert counts({"a": 50, "b": 20}, config, weighed) == {"a": 10, "b": 90}
+
+
 def test_weights_must_be_given_for_every_source() -> None:
     with pytest.raises(DataError, match=r"needs a weight for every source; b has none"):
         counts({"a": 1, "b": 1}, MixConfig(strategy="weights"), {"a": Bounds(1.0), "b": Bounds()})

@@ -39,6 +39,13 @@ def test_the_layout() -> None:
     )
 
 
+def test_explanations_of_the_tasks_of_2021() -> None:
+    examples = [{"input": "1 1", "output": "2", "reason": "One more."}]
+    assert "Explanation: One more." in prompt("Add.", examples, [], "5 5", explanations=True)
+    examples[0]["reason"] = "-"
+    assert "Explanation" not in prompt("Add.", examples, [], "5 5", explanations=True)
+
+
 def test_the_template_has_the_standard_setting() -> None:
     asked, answer = load_template("super_ni", Path()).messages(ROW)
     assert asked.content == prompt("Add {x}.", GOOD, [], "5 5") and answer.content == "10"

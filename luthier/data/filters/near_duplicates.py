@@ -1,19 +1,32 @@
-"""Rejects rows that nearly repeat an earlier one (Jaccard similarity of word 3-grams)."""
+"""Rejects rows that nearly repeat an earlier one (Jaccard similarity of word 3-grams).
+
+What rows share word for word does not tell whether one repeats the other: five questions about one
+passage, or a task's rows behind its definition, would all seem alike. A long field that an earlier
+row has too is therefore left out, and the rest compared among the rows that have it.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import weakref
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 from luthier.data.candidate import Candidate, Filter, require_similarity
+from luthier.data.ids import Ids
 from luthier.data.linting.lint_report import Severity
 from luthier.data.near import Entry, NearIndex
 from luthier.data.places import Places
-from luthier.data.shingles import BLOCK
+from luthier.data.shingles import BLOCK, shingles
+from luthier.example import content_id
 
 SEVERITY: Severity = "warning"
 FIX = "Keep one of the rows; `use: near_duplicates` leaves the others out of a build."
+_LONG = 80
+"""Characters of a field, some 13 words, from which sharing it is no accident (13 words in a row are
+what decontamination looks for)."""
+_MOST_SEEN = 3
 
 
 def build(*, similarity: float = 0.8) -> Filter:
@@ -21,7 +34,8 @@ def build(*, similarity: float = 0.8) -> Filter:
 
     In classification, inputs of the same label are compared: two like sentences with different
     labels are the most instructive rows there are. Elsewhere question and answer are compared
-    together; where an instruction stands apart from its inputs, the inputs of one instruction.
+    together; where an instruction stands apart from its inputs, the inputs of one instruction. Of
+    fields that rows share word for word, those of 80 characters and more are left out.
 
     Args:
         similarity: in (0, 1].
@@ -30,55 +44,137 @@ def build(*, similarity: float = 0.8) -> Filter:
     return _NearDuplicates(similarity)
 
 
+@dataclass
+class _Prepared:
+    """A row as it is compared."""
+
+    row: weakref.ref[Candidate]
+    seen: list[str]
+    """Its long parts that earlier rows have too."""
+    new: list[int]
+    """Numbers of its other long parts."""
+    views: list[tuple[Sequence[str], Entry]]
+    """What is left of the row without some of the parts that were seen; without all of them first.
+    The others find the first row that had a part, when nobody knew that it was one of several."""
+
+
 class _NearDuplicates:
     def __init__(self, similarity: float) -> None:
+        self.similarity = similarity
         self.index = NearIndex(similarity)
         self.places = Places()
-        self.prepared: dict[int, tuple[weakref.ref[Candidate], Entry]] = {}
+        self.parts = Ids()
+        """Long parts of the rows that were read."""
+        self.first = array("q")
+        """Number in the index of the row that had each of them first; -1: it was not kept."""
+        self.prepared: dict[int, _Prepared] = {}
         """By the `id` of the row, as long as there is the row: another filter may leave it out."""
 
     def prepare(self, rows: Sequence[Candidate]) -> None:
         """Rows that are going to be judged one after another: together they are faster read."""
-        for start in range(0, len(rows), BLOCK):
-            some = rows[start : start + BLOCK]
-            entries = self.index.entries([_text(r) for r in some], [_scope(r) for r in some])
-            for row, entry in zip(some, entries, strict=True):
-                self.prepared[id(row)] = weakref.ref(row, self._forgetting(id(row))), entry
+        found, texts, scopes = [], [], []
+        for row in rows:
+            seen, new = self._parts(row)
+            views = list(_without(seen))
+            found.append((row, seen, new, views))
+            for left_out in views:
+                texts.append(_text(row, left_out))
+                scopes.append(_scope(row, left_out))
+        entries: list[Entry] = []
+        for start in range(0, len(texts), BLOCK):
+            stop = start + BLOCK
+            entries += self.index.entries(texts[start:stop], scopes[start:stop])
+        compared = iter(entries)
+        for row, seen, new, views in found:
+            reference = weakref.ref(row, self._forgetting(id(row)))
+            self.prepared[id(row)] = _Prepared(
+                reference, seen, new, [(left_out, next(compared)) for left_out in views]
+            )
+
+    def _parts(self, row: Candidate) -> tuple[list[str], list[int]]:
+        """Long parts of a row that were there before, and numbers of those that were not."""
+        seen, new = [], []
+        for part in row.parts or [row.subject]:
+            if len(part) < _LONG:
+                continue
+            number = self.parts.number(key := _number(part))
+            if number is None:
+                new.append(self.parts.add(key))
+                self.first.append(-1)
+            else:
+                seen.append(part)
+        return sorted(seen, key=len, reverse=True)[:_MOST_SEEN], new
 
     def _forgetting(self, key: int) -> Callable[[weakref.ref[Candidate]], None]:
         prepared = self.prepared
 
         def forget(gone: weakref.ref[Candidate]) -> None:
             # Another row may have got the same `id` by now.
-            if key in prepared and prepared[key][0] is gone:
+            if key in prepared and prepared[key].row is gone:
                 del prepared[key]
 
         return forget
 
     def __call__(self, row: Candidate) -> str | None:
-        found = self.index.similar(self._entry(row))
+        prepared = self._prepared(row)
+        found = [hit for view in prepared.views for hit in self._similar(prepared, *view)]
         if not found:
             return None
         number, similarity = max(found, key=lambda pair: pair[1])
         return f"near-duplicate: {similarity:.2f} similar to {self.places[number]}"
 
+    def _similar(
+        self, prepared: _Prepared, left_out: Sequence[str], entry: Entry
+    ) -> Iterator[tuple[int, float]]:
+        """Rows that resemble one, but for what they share word for word."""
+        kept = [part for part in prepared.seen if part not in left_out]
+        for number, similarity in self.index.similar(entry):
+            common = [part for part in kept if self._first(part) == number]
+            if common:
+                size, other = len(entry.shingles), self.index.size(number)
+                both = (size + other) * similarity / (1 + similarity)
+                shared = sum(len(shingles(part)) for part in common)
+                # Nothing is left of either where the parts are all there is.
+                union = size + other - both - shared
+                similarity = max(0.0, both - shared) / union if union > 0.5 else 1.0
+            if similarity >= self.similarity:
+                yield number, similarity
+
+    def _first(self, part: str) -> int:
+        number = self.parts.number(_number(part))
+        return -1 if number is None else self.first[number]
+
     def remember(self, row: Candidate) -> None:
-        self.index.add(self._entry(row))
+        prepared = self._prepared(row)
+        number = self.index.add(prepared.views[0][1])
+        for part in prepared.new:
+            self.first[part] = number
         self.places.append(row.example.origin)
 
-    def _entry(self, row: Candidate) -> Entry:
+    def _prepared(self, row: Candidate) -> _Prepared:
         if id(row) not in self.prepared:
             self.prepare([row])
-        return self.prepared[id(row)][1]
+        return self.prepared[id(row)]
 
 
-def _text(row: Candidate) -> str:
-    return row.subject if row.example.label is not None else f"{row.subject}\n{row.answer}"
+def _without(parts: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """All selections of some parts, the largest first."""
+    for size in range(len(parts), -1, -1):
+        yield from combinations(parts, size)
 
 
-def _scope(row: Candidate) -> int:
-    """Rows are compared within a label, and within an instruction that stands apart."""
-    if row.example.label is None and not row.shared:
+def _text(row: Candidate, left_out: Sequence[str]) -> str:
+    parts = [part for part in row.parts or [row.subject] if part not in left_out]
+    return "\n".join(parts if row.example.label is not None else [*parts, row.answer])
+
+
+def _scope(row: Candidate, left_out: Sequence[str]) -> int:
+    """Rows are compared within a label, and within what is left out of them."""
+    apart = [*left_out] if row.parts else [row.shared, *left_out]
+    if row.example.label is None and not any(apart):
         return 0
-    label = f"{row.example.label}\0{row.shared}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(label, digest_size=8).digest(), "little")
+    return _number(f"{row.example.label}\0" + "\0".join(sorted(apart)))
+
+
+def _number(text: str) -> int:
+    return int(content_id([text]), 16)

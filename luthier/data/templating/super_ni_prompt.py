@@ -83,8 +83,9 @@ def prompt(
 
 def _example(example: Mapping[str, Any], explanations: bool) -> str:
     lines = [f"Input: {_text(example.get('input'))}", f"Output: {_text(example.get('output'))}"]
-    explanation = _text(example.get("explanation"))
-    if explanations and explanation:
+    # Tasks of 2021 call it the reason, and have "-" where there is none.
+    explanation = _text(example.get("explanation") or example.get("reason"))
+    if explanations and explanation.strip() not in ("", "-"):
         lines.append(f"Explanation: {explanation}")
     return "\n".join(lines)
 
