@@ -52,14 +52,14 @@ def test_the_first_row_about_a_passage_is_found_too() -> None:
     assert late is not None and late.startswith("near-duplicate: 1.00 similar to")
 
 
-def test_what_is_left_of_a_row_is_measured() -> None:
-    """The similarity is that of question and answer: 8 of 12 word 3-grams, not of the passage."""
+def test_what_is_left_of_a_row_decides() -> None:
     words = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda"
-    changed = words.replace("lambda", "mu nu xi")
-    rows = [about(PASSAGE, words, "one"), about(PASSAGE, changed, "one")]
-    assert said("near_duplicates", rows) == [None, None]
-    [_, near] = said("near_duplicates", rows, similarity=0.5)
-    assert near is not None and "similar" in near
+    changed = words.replace("kappa lambda", "mu nu")  # 7 of 11 word 3-grams
+    other = words.replace("beta", "xi").replace("zeta", "omicron").replace("kappa", "rho")
+    first = about(PASSAGE, words, "one")
+    [_, near] = said("near_duplicates", [first, about(PASSAGE, changed, "one")])
+    assert near is not None, "a few words changed, wherever they stand"
+    assert said("near_duplicates", [first, about(PASSAGE, other, "one")]) == [None, None]
 
 
 def test_a_definition_and_a_passage_that_others_have_too() -> None:
@@ -67,7 +67,10 @@ def test_a_definition_and_a_passage_that_others_have_too() -> None:
         "You are given a passage and a question about it. Answer in one short sentence that "
         "stands for itself, with nothing that the passage does not say."
     )
-    elsewhere = PASSAGE.replace("ferry", "night train").replace("harbour", "station")
+    elsewhere = (
+        "Nobody lives on the island any more, but two brothers row over every Sunday to look after "
+        "the bees and to ring the bell of the chapel, which has no roof. "
+    )
     rows = [
         about(passage, question, f"Answer {i} of {len(passage)}.", definition=definition)
         for passage in (PASSAGE, elsewhere)

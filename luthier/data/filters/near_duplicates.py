@@ -27,6 +27,9 @@ _LONG = 80
 """Characters of a field, some 13 words, from which sharing it is no accident (13 words in a row are
 what decontamination looks for)."""
 _MOST_SEEN = 3
+_REST = 0.5
+"""Of the similarity: what two rows must have in common beside a field that is the same. Two
+questions about a passage have next to nothing, a row of which a few words were changed has most."""
 
 
 def build(*, similarity: float = 0.8) -> Filter:
@@ -134,11 +137,11 @@ class _NearDuplicates:
                 size, other = len(entry.shingles), self.index.size(number)
                 both = (size + other) * similarity / (1 + similarity)
                 shared = sum(len(shingles(part)) for part in common)
-                # Nothing is left of either where the parts are all there is.
                 union = size + other - both - shared
-                similarity = max(0.0, both - shared) / union if union > 0.5 else 1.0
-            if similarity >= self.similarity:
-                yield number, similarity
+                # Half a shingle is none: the parts are all there is of either.
+                if union > 0.5 and (both - shared) / union < _REST * self.similarity:
+                    continue
+            yield number, similarity
 
     def _first(self, part: str) -> int:
         number = self.parts.number(_number(part))
