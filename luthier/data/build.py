@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from luthier import out_of_memory
 from luthier.artifacts import DataStats, ExampleWriter, MixturePart, TermsPart
 from luthier.chat import Renderer
 from luthier.console import blank_lines_skipped, progress, say, table
@@ -75,10 +76,12 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
         _require_rows(len(kept), rejects, run.path / REJECTS)
         _require_families(kept, recipe)
         intake.forget()
+        out_of_memory.release()  # half of what was read with; the next steps need as much
         with progress("Comparing rows", len(kept), shown=len(kept) >= _MANY) as advance:
             shared = share_out(
                 kept, kept.questions(), config=recipe.split, seed=recipe.seed, advance=advance
             )
+        out_of_memory.release()
         times, parts = _mixed(kept, shared, recipe, opened)
         _require_training_rows(kept, shared, times, rejects, recipe.labels)
         stats = _write_splits(run, kept, shared, times, renderer, rejects)
