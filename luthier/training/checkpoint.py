@@ -35,6 +35,7 @@ from luthier.run import file_digest
 from luthier.training.durable import byte_size, write, write_tensors
 
 FILES = ("weights.safetensors", "optimizer.safetensors", "state.json")
+_FORMER = ".former-"
 SLACK = 2**16
 """Bytes beyond the tensors and the JSON: headers, the manifest, directory entries."""
 
@@ -111,14 +112,18 @@ def save(
                 f"({problem}). The disk may be failing. {_way_back(root)}"
             )
         if final.exists():
-            _discard(final)  # a damaged one, or one of a path that training went back from
+            # Damaged, or saved twice; perhaps all there is until the new one has its name.
+            os.rename(final, _former(final))
         os.rename(staging, final)
         make_durable(root)
+        sweep(root)
         _retain(root, step, keep)
         for path in beside or {}:
             _drop_unneeded(path.parent, root, path)
     except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _bring_back(root)
         raise RunError(
             f"{final}: the checkpoint cannot be written: {error.strerror or error}. Free some "
             f"space or choose another folder with --runs. {_way_back(root)}"
@@ -178,12 +183,28 @@ def _make_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what killed saves and killed deletions left behind.
+    """Delete what killed saves and killed deletions left behind, but for what they would lose.
 
     Whoever calls it holds the run's lock, so nobody is at work on them.
     """
+    _bring_back(folder)
     for leftover in [*folder.glob(".staging-*"), *folder.glob(".deleted-*")]:
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _former(final: Path) -> Path:
+    """Where a checkpoint waits while another one of the same step takes its name."""
+    return final.with_name(_FORMER + final.name)
+
+
+def _bring_back(root: Path) -> None:
+    """Give checkpoints their names back that were to be replaced and were not."""
+    for former in root.glob(f"{_FORMER}*"):
+        final = root / former.name.removeprefix(_FORMER)
+        if final.exists():
+            shutil.rmtree(former)
+        else:
+            os.rename(former, final)
 
 
 def _retain(root: Path, step: int, keep: int) -> None:

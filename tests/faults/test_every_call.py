@@ -51,11 +51,13 @@ def calls(
     return succeeded(ended).calls
 
 
-def save_again(attempts: Attempts, saved: Path, root: Path, **interference: object) -> Ended:
-    """Save step 2 where step 1 is saved, while something goes wrong."""
+def save_again(
+    attempts: Attempts, saved: Path, root: Path, *, step: int = 2, **interference: object
+) -> Ended:
+    """Save a step where step 1 is saved, while something goes wrong."""
     shutil.copytree(saved, root)
     wanted = {"folder": str(root), **interference}
-    return attempts.run(root, "2", job="save_checkpoints", interference=wanted)
+    return attempts.run(root, str(step), job="save_checkpoints", interference=wanted)
 
 
 def content(root: Path) -> dict[str, str]:
@@ -95,6 +97,24 @@ def test_killed_at_every_call_of_a_save(
         assert content(root) == finished
     renamed = calls.index("rename .staging-00000002")
     assert set(steps[: renamed + 1]) == {1} and set(steps[renamed + 2 :]) == {2}
+
+
+@pytest.mark.parametrize("kind", ["kill", "EIO"])
+def test_the_only_checkpoint_saved_again(
+    attempts: Attempts, saved: Path, tmp_path: Path, kind: str
+) -> None:
+    """A step that is saved twice, as where memory runs out right after going on, is never lost."""
+    counted = save_again(attempts, saved, tmp_path / "counted", step=1, kind="kill", at=0)
+    calls = succeeded(counted).calls
+    aside, renamed = calls.index("rename step-00000001"), calls.index("rename .staging-00000001")
+    assert aside < renamed
+    for at in range(aside - 1, min(renamed + 6, len(calls)) + 1):
+        root = tmp_path / str(at)
+        ended = save_again(attempts, saved, root, step=1, kind=kind, at=at)
+        assert ended.code == (KILLED if kind == "kill" else 2) or calls[at - 1].startswith(DELETING)
+        checkpoint.sweep(root / "all")  # as training does before it goes on
+        assert require_one_of_both(root) == 1
+        assert not list(root.rglob(".*")), calls[at - 1]
 
 
 @pytest.mark.parametrize("kind", ["ENOSPC", "EIO", pytest.param("EROFS", marks=pytest.mark.slow)])
