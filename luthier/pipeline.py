@@ -30,6 +30,11 @@ JOBS: dict[Stage, tuple[str, str]] = {
     "ship": ("luthier.shipping.ship", "ship"),
 }
 
+IN_PASSING = (
+    "ddp_timeout", "logging_steps", "per_device_eval_batch_size", "save_steps", "save_total_limit",
+)  # fmt: skip
+"""Settings of training that have no part in the weights: training goes on where one is changed."""
+
 
 def bring_up_to(
     loaded: Loaded,
@@ -195,6 +200,8 @@ def _bring(run: Run, stage: Stage, runs: Path, *, force: bool, processes: Proces
             _describe_data(run)  # a kill may have come between the rows and their page
         return "unchanged"
     resume = stage == "train" and run.started_as("train") == mark and not run.is_done("train")
+    if stage == "train" and not resume and not force:
+        _tell_what_is_lost(run)
     with run.stage(stage, mark, resume=resume) as folder:
         try:
             if stage == "train":
@@ -211,6 +218,30 @@ def _bring(run: Run, stage: Stage, runs: Path, *, force: bool, processes: Proces
     if stage == "data":
         _describe_data(run)
     return "done"
+
+
+def _tell_what_is_lost(run: Run) -> None:
+    """Training from the start takes the place of weights, or of an attempt, made otherwise.
+
+    Raises:
+        RunError: of an attempt that was cut short there are checkpoints.
+    """
+    otherwise = "with another recipe, other data, another model or another version of luthier"
+    if run.is_done("train"):
+        say(
+            f"train: the weights that are there were made {otherwise}, or are damaged; they are "
+            "made anew.",
+            style="yellow",
+        )
+        return
+    steps = sorted((run.path / "train").glob("checkpoints/step-*"))
+    if steps:
+        step = int(steps[-1].name.removeprefix("step-"))
+        raise RunError(
+            f"{run.path}: training stopped at step {step:,} and was begun {otherwise}, so it "
+            "cannot go on from there. Bring back what it was begun with, give this one another name "
+            f"(name={run.name}-2), or begin again and lose it: luthier train RECIPE --force."
+        )
 
 
 def _describe_data(run: Run) -> None:
@@ -324,6 +355,7 @@ def _fingerprint(run: Run, stage: Stage, runs: Path) -> str:
     data = run.digest("data")
     if stage == "train":
         plan = Plan.load(run)
+        train = {name: value for name, value in train.items() if name not in IN_PASSING}
         return fingerprint(
             __version__, train, recipe["seed"], model, data, plan.device, plan.precision
         )

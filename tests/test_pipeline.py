@@ -58,11 +58,12 @@ def test_a_page_that_a_kill_prevented_is_written_by_the_next_command(
         ("exporters: [adapter, merged]", "exporters: [adapter]", ["ship"]),
         ("bootstrap_samples: 100", "bootstrap_samples: 120", ["plan", "evaluate", "ship"]),
         ("learning_rate: 1e-2", "learning_rate: 2e-2", ["plan", "train", "evaluate", "ship"]),
+        ("bf16: false", "bf16: false, save_steps: 2, logging_steps: 3", ["plan"]),
         ("use: exact_duplicates", "use: length, max_tokens: 1000", ["data", "plan"]),
         ("promise_instruction_first", "plain", STAGES),
         ("name: tiny", "seed: 7\nname: tiny", STAGES),
     ],
-    ids=["ship", "evaluate", "train", "equal data", "data", "seed"],
+    ids=["ship", "evaluate", "train", "in passing", "equal data", "data", "seed"],
 )
 def test_a_changed_section_redoes_what_depends_on_it(
     project: Project,  # noqa: F811
@@ -243,6 +244,35 @@ def test_an_unfinished_training_survives_another_plan(
     made.edit("bootstrap_samples: 100", "bootstrap_samples: 120")
     assert made.stages("train") == {"data": UNCHANGED, "plan": DONE, "train": DONE}
     assert [e["step"] for e in Run(made.run).events("resumed")] == [2]
+
+
+def test_an_unfinished_training_is_not_lost_to_another_recipe(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_project(tmp_path / "p", tiny_model_dir)
+    made.edit("bf16: false", "bf16: false, save_steps: 2")
+    saved = Run.event
+
+    def stop(run: Run, event: str, **fields: object) -> None:
+        saved(run, event, **fields)
+        if event == "checkpoint":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "event", stop)
+        assert made.do("train").code != 0
+    made.edit("learning_rate: 1e-2", "learning_rate: 2e-2")
+    refused = made.do("train")
+    assert refused.code == 2
+    assert "stopped at step 2" in refused.err and "luthier train RECIPE --force" in refused.err
+    # What has no part in the weights may be changed, and the attempt goes on.
+    made.edit("learning_rate: 2e-2", "learning_rate: 1e-2")
+    made.edit("save_steps: 2", "save_steps: 3, per_device_eval_batch_size: 4")
+    assert made.stages("train")["train"] == DONE
+    assert [e["step"] for e in Run(made.run).events("resumed")] == [2]
+    made.edit("learning_rate: 1e-2", "learning_rate: 2e-2")
+    anew = made.do("train")
+    assert anew.code == 0 and "they are made anew" in " ".join(anew.err.split())
 
 
 def test_force_repeats_the_last_stage_only(project: Project) -> None:  # noqa: F811
