@@ -239,8 +239,8 @@ def _tell_what_is_lost(run: Run) -> None:
         step = int(steps[-1].name.removeprefix("step-"))
         raise RunError(
             f"{run.path}: training stopped at step {step:,} and was begun {otherwise}, so it "
-            "cannot go on from there. Bring back what it was begun with, give this one another name "
-            f"(name={run.name}-2), or begin again and lose it: luthier train RECIPE --force."
+            "cannot go on from there. Bring back what it was begun with, give this one another "
+            f"name (name={run.name}-2), or begin again and lose it: luthier train RECIPE --force."
         )
 
 

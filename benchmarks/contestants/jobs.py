@@ -110,7 +110,7 @@ JOBS = {
             "0.1, NEFTune 5, gradient checkpointing, clipping at 2",
             _IN_BF16,
             steps=3,
-            targets=_memory(_BF16),
+            targets=_speed(4, _BF16) + _memory(_BF16),
             noisy=True,
         ),
         Job(

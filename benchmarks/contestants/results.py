@@ -22,6 +22,13 @@ from luthier.console import size
 FOLDER = HERE / "results"
 Part = dict[str, Any]
 
+FASTER = 5.0
+"""Times TRL's time to a validation loss that is asked for."""
+SURE = 0.05
+"""Probability below which being worse is no accident."""
+ENDS = {"loss": "validation loss", "accuracy": "test accuracy", "auroc": "test AUROC"}
+"""What a run ends with."""
+
 
 def circumstances(threads: int) -> Part:
     """Machine, commit and day of a measurement."""
@@ -105,6 +112,8 @@ def _targets(found: Part) -> str:
             rows.append([label, f"{sign} {target.ratio:g}",
                          "not measured" if ratio is None else f"{ratio:.2f}",
                          "yes" if met else "no"])  # fmt: skip
+    for key, quality in sorted(found.get("quality", {}).items()):
+        rows += _quality_targets(key, quality["seeds"])
     return table(["ratio", "target", "measured", "reached"], rows)
 
 
@@ -229,9 +238,48 @@ def _quality(key: str, quality: Part) -> str:
     return "\n\n".join(parts)
 
 
+def _quality_targets(key: str, seeds: dict[str, Part]) -> list[list[str]]:
+    """Time to quality, and whether luthier ends no worse than TRL in fp32."""
+    _, least = _compared(seeds)
+    rows = []
+    if least:
+        middle, said = median(least), f"{min(least):.2f} to {max(least):.2f}"
+        measured = (
+            f"{middle:.2f} ({said}, {len(least)} seeds)" if len(least) > 1 else f"{middle:.2f}"
+        )
+        rows.append([f"({key}) time to quality: luthier-bf16 / TRL's best", f"≥ {FASTER:g}",
+                     measured, "yes" if middle >= FASTER else "no"])  # fmt: skip
+    for name, label in ENDS.items():
+        pairs = _pairs(seeds, "luthier-bf16", name)
+        whole = [(ours, theirs) for ours, theirs in pairs if theirs is not None]
+        p = _worse(whole, lower=name == "loss")
+        if p is None:
+            continue
+        ours, theirs = (mean(side) for side in zip(*whole, strict=True))
+        rows.append([f"({key}) {label}: luthier-bf16 / trl-fp32", f"no worse, p ≥ {SURE:g}",
+                     f"{ours:.4f} / {theirs:.4f}, p {p:.2f}",
+                     "yes" if p >= SURE else "no"])  # fmt: skip
+    return rows
+
+
 def _times(seeds: dict[str, Part]) -> str:
+    rows, least = _compared(seeds)
+    if not rows:
+        return "Not measured: there is no run of TRL."
+    columns = ["seed", "against", "target loss", _labels(seeds)["luthier-bf16"], "TRL", "ratio"]
+    said = (
+        "Against TRL in its best precision, the smaller ratio of a seed: "
+        f"{', '.join(f'{r:.2f}' for r in least)}; median {median(least):.2f} "
+        f"(target: ≥ {FASTER:g})."
+    )
+    return table(columns, rows) + "\n\n" + said
+
+
+def _compared(seeds: dict[str, Part]) -> tuple[list[list[str]], list[float]]:
+    """Rows of luthier against each run of TRL, and the smallest ratio of each seed."""
     labels = _labels(seeds)
-    rows, least = [], []
+    rows: list[list[str]] = []
+    least: list[float] = []
     for seed, found in seeds.items():
         ours = found.get("luthier-bf16")
         ratios = []
@@ -246,14 +294,7 @@ def _times(seeds: dict[str, Part]) -> str:
                          f"{theirs / mine:.2f}"])  # fmt: skip
         if ratios:
             least.append(min(ratios))
-    if not rows:
-        return "Not measured: there is no run of TRL."
-    columns = ["seed", "against", "target loss", labels["luthier-bf16"], "TRL", "ratio"]
-    said = (
-        "Against TRL in its best precision, the smaller ratio of a seed: "
-        f"{', '.join(f'{r:.2f}' for r in least)}; median {median(least):.2f} (target: ≥ 5)."
-    )
-    return table(columns, rows) + "\n\n" + said
+    return rows, least
 
 
 def reached(validations: list[dict[str, float]], target: float) -> float:
@@ -271,22 +312,13 @@ def reached(validations: list[dict[str, float]], target: float) -> float:
     return math.inf
 
 
-def _time(seconds: float) -> str:
-    return "not reached" if math.isinf(seconds) else f"{seconds:.0f} s"
-
-
 def _ends(seeds: dict[str, Part]) -> str:
     """What each ends with, by one judge in fp32, and whether that is as good as TRL in fp32."""
-    names = {"loss": "validation loss", "accuracy": "test accuracy", "auroc": "test AUROC"}
     rows = []
     for key, label in _labels(seeds).items():
         cells = [label]
-        for name in names:
-            pairs = [
-                (ours, _end(found.get("trl-fp32"), name))
-                for found in seeds.values()
-                if (ours := _end(found.get(key), name)) is not None
-            ]
+        for name in ENDS:
+            pairs = _pairs(seeds, key, name)
             verdict = "" if key == "trl-fp32" else _verdict(pairs, lower=name == "loss")
             cells.append(_spread_of([ours for ours, _ in pairs]) + verdict)
         rows.append(cells)
@@ -295,7 +327,16 @@ def _ends(seeds: dict[str, Part]) -> str:
         "code; p is that of being worse than TRL in fp32 (paired t-test over the seeds, "
         "one-sided). A seed fixes the split, the order and the adapter's first values for all."
     )
-    return table(["at the end", *names.values()], rows) + "\n\n" + said
+    return table(["at the end", *ENDS.values()], rows) + "\n\n" + said
+
+
+def _pairs(seeds: dict[str, Part], key: str, name: str) -> list[tuple[float, float | None]]:
+    """What a contestant and TRL in fp32 end with, seed by seed."""
+    return [
+        (ours, _end(found.get("trl-fp32"), name))
+        for found in seeds.values()
+        if (ours := _end(found.get(key), name)) is not None
+    ]
 
 
 def _labels(seeds: dict[str, Part]) -> dict[str, str]:
@@ -321,10 +362,14 @@ def _spread_of(values: list[float]) -> str:
 
 def _verdict(pairs: list[tuple[float, float | None]], *, lower: bool) -> str:
     """How sure it is that ours is worse than theirs, from pairs of one seed each."""
-    whole = [(ours, theirs) for ours, theirs in pairs if theirs is not None]
-    if len(whole) < 2:
-        return ""
+    p = _worse([(ours, theirs) for ours, theirs in pairs if theirs is not None], lower=lower)
+    return "" if p is None else f" (p {p:.2f})"
+
+
+def _worse(pairs: list[tuple[float, float]], *, lower: bool) -> float | None:
+    if len(pairs) < 2:
+        return None
     found = scipy.stats.ttest_rel(
-        *zip(*whole, strict=True), alternative="greater" if lower else "less"
+        *zip(*pairs, strict=True), alternative="greater" if lower else "less"
     )
-    return f" (p {found.pvalue:.2f})"
+    return float(found.pvalue)

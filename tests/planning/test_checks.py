@@ -103,7 +103,7 @@ SPEAKS: list[tuple[str, dict[str, Any], str, str]] = [
         "autocast_with_lora",
         {"train": {"autocast": True}, "given": {"precision": "bf16_autocast"}},
         "warning",
-        ".574",
+        "only the frozen products in bf16",
     ),
     ("lora_scale", {"train": {"lora": {"r": 64, "lora_alpha": 8}}}, "note", "0.125"),
     ("lora_scale", {"train": {"lora": {"r": 4, "lora_alpha": 64}}}, "warning", "by 16"),

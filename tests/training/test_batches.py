@@ -138,6 +138,17 @@ def test_rows_of_one_prompt_come_together() -> None:
     assert batch.computed_tokens == 100 + 4 * 3
 
 
+def test_lengths_of_rows_behind_a_prefix_are_their_own_and_its_the_mean() -> None:
+    """What the strength of NEFTune's noise depends on. The last token before an answer predicts
+    its first one and is each row's own."""
+    head = list(range(100, 120))
+    rows = [Item(str(i), head + [i] * n, [False] * 20 + [True] * n) for i, n in enumerate((2, 6))]
+
+    batch = collate([[0], [1]], rows, pad_id=0, prefixes=shared_prefixes(rows, 2))
+
+    assert batch.row_lengths.tolist() == [[24] * 19 + [22] * 3 + [26] * 7]
+
+
 def test_packed_rows_never_see_each_other() -> None:
     rows = [item(4, name="a"), item(6, name="b"), item(3, name="c")]
 

@@ -39,3 +39,23 @@ def test_no_noise_outside_the_block() -> None:
     EmbeddingNoise(embeddings, 5.0)
 
     assert not embeddings(torch.zeros(1, 3, dtype=torch.int64)).any()
+
+
+def test_a_batch_of_one_line_gets_what_the_papers_code_gives_each_row() -> None:
+    """Row by row: uniform(-1, 1) of the row's shape, times alpha / sqrt(L d)."""
+    lengths, width, alpha = [3, 7, 5], 64, 5.0
+    torch.manual_seed(0)
+    drawn = torch.empty(1, sum(lengths), width).uniform_(-1, 1)
+    expected, start = torch.zeros_like(drawn), 0
+    for length in lengths:
+        magnitude = alpha / (length * width) ** 0.5
+        expected[0, start : start + length] = drawn[0, start : start + length] * magnitude
+        start += length
+    per_token = torch.tensor([[length for length in lengths for _ in range(length)]])
+    embeddings = torch.nn.Embedding(10, width)
+    torch.nn.init.zeros_(embeddings.weight)
+    noise = EmbeddingNoise(embeddings, alpha)
+    torch.manual_seed(0)
+    with noise.rows_of(per_token):
+        added = embeddings(torch.zeros(per_token.shape, dtype=torch.int64)).detach()
+    torch.testing.assert_close(added, expected)

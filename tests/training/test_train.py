@@ -181,8 +181,11 @@ def test_early_stopping(train_run: Train) -> None:
 
     assert summary.stopped_early
     assert summary.steps < 150
-    worse = [e["metrics"]["loss"] for e in run.events("validation")]
-    assert min(worse[-2:]) >= min(worse)
+    losses = {e["step"]: e["metrics"]["loss"] for e in run.events("validation")}
+    *before, one, other = losses
+    assert summary.best_step == before[-1] == min(losses, key=lambda step: losses[step])
+    assert losses[one] >= losses[before[-1]] <= losses[other]
+    assert summary.steps == other
 
 
 def test_a_metric_that_does_not_fit_the_task(ready_run: Callable[..., Run]) -> None:
