@@ -20,8 +20,9 @@ demo: setup
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadscope
 
-# Real SmolLM2, real kills, a GPU where there is one: minutes, not seconds.
+# Real SmolLM2, real kills, ZeRO in two processes, a GPU where there is one: minutes, not seconds.
 test-slow: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,deepspeed]'
 	$(BIN)/python -m pytest -q -m "slow or gpu or network"
 
 lint: setup
