@@ -457,8 +457,7 @@ PAGES = {
 
 
 def _where(part: Part) -> str:
-    here = part["circumstances"]
-    return f"{here['machine']}, {here['threads']} threads; commit {here['commit']}, {here['day']}"
+    return results.where(part["circumstances"])
 
 
 def _versions(done: Part) -> str:

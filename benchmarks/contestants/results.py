@@ -164,7 +164,7 @@ def _part(key: str, part: Part) -> str:
     return "\n\n".join(
         [
             f"## ({key}) {part['title']}",
-            f"{part['data']}. {_where(part['circumstances'])}. {_versions(contestants)}",
+            f"{part['data']}. {where(part['circumstances'])}. {_versions(contestants)}",
             table(columns, rows),
             _floor(part),
             _losses(contestants),
@@ -173,7 +173,8 @@ def _part(key: str, part: Part) -> str:
     )
 
 
-def _where(here: Part) -> str:
+def where(here: Part) -> str:
+    """Machine, threads, commit and day, as a page says them."""
     return f"{here['machine']}, {here['threads']} threads; commit {here['commit']}, {here['day']}"
 
 
@@ -228,7 +229,7 @@ def _quality(key: str, quality: Part) -> str:
     seeds: dict[str, Part] = quality["seeds"]
     parts = [
         f"## Time to quality: ({key}) {quality['title']}",
-        f"{quality['data']}; {quality['steps']} steps. {_where(quality['circumstances'])}. "
+        f"{quality['data']}; {quality['steps']} steps. {where(quality['circumstances'])}. "
         "luthier is held against each of TRL's runs at the lowest validation loss that both came "
         "to; time is that of training, without loading and validation, read off between "
         "validations along a straight line.",
