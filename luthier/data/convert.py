@@ -22,7 +22,8 @@ from luthier.atomic import atomic_write
 from luthier.console import Advance, progress, say
 from luthier.data.config import SourceConfig
 from luthier.data.files import sources
-from luthier.data.importing.outgoing import TASK_LEVEL
+from luthier.data.importing.conversation import Unfit, attempt
+from luthier.data.importing.outgoing import TASK_LEVEL, lost_in_turns
 from luthier.data.importing.recognise import FORMATS, Recognised, recognise, require
 from luthier.data.importing.sample import refuse_templates
 from luthier.data.rejects import RejectLog
@@ -65,7 +66,8 @@ class Conversion(BaseModel):
     """Rejects by reason."""
     rejects_file: str | None
     left_out: list[str]
-    """Fields of the source that the result does not repeat for every row."""
+    """What the source says and the rows of the result do not: fields of a task that stand beside
+    all of its instances, and keys of turns, as in `conversations[].markdown`."""
     sample: str
     """The first row, where the format was recognised."""
 
@@ -116,8 +118,7 @@ def convert(
         why=found.why, to=to, records=counting.count, rows_in=read.count,
         rows_out=read.count - len(log), rejected=len(log), reasons=dict(log.counts.most_common()),
         rejects_file=str(rejects_path) if len(log) else None,
-        left_out=sorted(read.task_level) if to not in ("super_ni", "parquet") else [],
-        sample=found.sample,
+        left_out=read.left_out(to), sample=found.sample,
     )  # fmt: skip
 
 
@@ -228,7 +229,7 @@ def print_conversion(done: Conversion) -> None:
     if done.rejects_file:
         say(f"  each with its reason: {done.rejects_file}", style="yellow")
     if done.left_out:
-        say(f"  not repeated in every row: {', '.join(done.left_out)}", style="yellow")
+        say(f"  not in the rows of the result: {', '.join(done.left_out)}", style="yellow")
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -259,6 +260,7 @@ class _Read:
         self.table, self.imported, self.log, self.advance = table, rows, log, advance
         self.count = self.place = 0
         self.task_level: set[str] = set()
+        self.turn_level: set[str] = set()
 
     def rows(self) -> Iterator[Row]:
         """The rows that were imported."""
@@ -271,14 +273,31 @@ class _Read:
                 self.log.add(row)
                 continue
             self.task_level.update(name for name in TASK_LEVEL if row.fields.get(name))
-            yield _with_messages(row)
+            made = attempt(row, _with_messages)
+            if isinstance(made, Reject):
+                self.log.add(made)
+                continue
+            self.turn_level |= lost_in_turns(made)
+            yield made
+
+    def left_out(self, to: str) -> list[str]:
+        """What the fields of rows say and a file of a format does not."""
+        if to == "parquet":
+            return []
+        return sorted(self.turn_level if to == "super_ni" else self.turn_level | self.task_level)
 
 
 def _with_messages(row: Row) -> Row:
-    """Columns say a question and an answer without being a conversation yet."""
+    """Columns say a question and an answer without being a conversation yet.
+
+    Raises:
+        Unfit: nothing is asked.
+    """
     if row.messages or row.text is not None or "output" not in row.fields:
         return row
     asked, answer = as_text(row.fields.get("input")), as_text(row.fields["output"])
+    if not asked.strip():
+        raise Unfit("nothing asked: the column of the input is empty (option input names another)")
     return replace(row, messages=(Message("user", asked), Message("assistant", answer)))
 
 

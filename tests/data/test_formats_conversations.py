@@ -48,6 +48,43 @@ def test_tools_calls_and_answers_are_kept() -> None:
     assert row.fields == record, "what the file says stays as it was"
 
 
+def answered(*answers: dict[str, Any], calls: Any = None) -> list[tuple[str | None, str]]:
+    """What tools answer to calls c1 of f, c2 of f and c3 of g, and the names that they get."""
+    named = (("c1", "f"), ("c2", "f"), ("c3", "g"))
+    calls = calls or [{"id": i, "function": {"name": n, "arguments": "{}"}} for i, n in named]
+    record = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        *({"role": "tool", **answer} for answer in answers),
+        {"role": "assistant", "content": "!"},
+    ]
+    row = one(messages, {"messages": record})
+    return [(m.name, m.content) for m in row.messages if m.role == "tool"]
+
+
+def test_answers_of_tools_come_in_the_order_of_the_calls() -> None:
+    first, two, three = ({"tool_call_id": f"c{n}", "content": str(n)} for n in (1, 2, 3))
+    assert answered(three, two, first) == [("f", "1"), ("f", "2"), ("g", "3")]
+    assert answered(three, two) == [("f", "2"), ("g", "3")]
+    assert answered(two, two) == [("f", "2"), ("f", "2")], "nobody knows whose is whose"
+    assert answered(three, {"content": "x"}) == [("g", "3"), (None, "x")]
+    bare = [{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}]
+    assert answered({"content": "x"}, {"content": "y"}, calls=bare) == [("f", "x"), ("g", "y")]
+
+
+def test_ids_of_calls_may_be_used_again_in_later_turns() -> None:
+    record: list[dict[str, Any]] = [{"role": "user", "content": "?"}]
+    for name in ("f", "g"):
+        call = {"id": "c1", "function": {"name": name, "arguments": "{}"}}
+        calls = [call, {**call, "id": "x"}]
+        record += [
+            {"role": "assistant", "content": None, "tool_calls": calls},
+            {"role": "tool", "tool_call_id": "c1", "content": "1"},
+        ]
+    row = one(messages, {"messages": [*record, {"role": "assistant", "content": "!"}]})
+    assert [m.name for m in row.messages if m.role == "tool"] == ["f", "g"]
+
+
 def test_functions_are_the_older_name_of_tools() -> None:
     record = {
         "messages": [
@@ -260,6 +297,12 @@ def test_pairs_give_the_side_that_is_asked_for(record: dict[str, Any]) -> None:
     assert [row.messages[-1] for row in both if isinstance(row, Row)] == [ANSWER, worse]
     assert [row.fields["side"] for row in both] == ["chosen", "rejected"]
     assert record.items() <= both[0].fields.items(), "the other side stays a field"
+
+
+def test_a_conversation_that_ends_with_one_of_the_sides_is_asked_without_it() -> None:
+    record = {"messages": turns(("human", "hi"), ("gpt", "ho")), "chosen": "ho", "rejected": "no"}
+    assert one(preference, record).messages == (USER, ANSWER)
+    assert one(preference, record, side="rejected").messages == (USER, Message("assistant", "no"))
 
 
 def test_a_system_message_of_a_pair_is_kept() -> None:

@@ -47,6 +47,13 @@ def test_alpaca_answers_go_by_several_names() -> None:
     assert row.fields["response"] == 3, "the file's own value stays"
 
 
+def test_alpaca_columns_may_be_capitalised() -> None:
+    for importer in (alpaca, evol_instruct):
+        row = one(importer, {"Instruction": "Add.", "Input": "1, 2", "Output": "3"})
+        assert said(row) == [("user", "Add.\n\n1, 2"), ("assistant", "3")]
+        assert row.fields["output"] == "3" and row.fields["input"] == "1, 2"
+
+
 def test_alpaca_keeps_earlier_turns_and_the_system_message() -> None:
     row = one(alpaca, {"instruction": "c", "input": "", "output": "d", "system": "S",
                        "history": [["a", "b"]]})  # fmt: skip
@@ -250,6 +257,25 @@ def test_p3_texts_stand_beside_token_ids() -> None:
     assert "wrong type: 'prompt' holds a list" in reason(p3, {"prompt": ["a"], "completion": "b"})
 
 
+def test_p3_answers_that_are_wrong_are_taken_only_when_asked_for() -> None:
+    def record(right: Any) -> dict[str, Any]:
+        return {"inputs_pretokenized": "a", "targets_pretokenized": "b", "is_correct": right}
+
+    for right in (True, "True", 1, None):
+        assert said(one(p3, record(right))) == [("user", "a"), ("assistant", "b")]
+    for wrong in (False, "false", 0):
+        assert reason(p3, record(wrong)) == (
+            "not preferred: is_correct is false (format option side: rejected or both takes it)"
+        )
+    found = {
+        side: [isinstance(r, Row) for r in read(p3, record(True), record(False), side=side)]
+        for side in ("chosen", "rejected", "both")
+    }
+    assert found == {"chosen": [True, False], "rejected": [False, True], "both": [True, True]}
+    with pytest.raises(DataError, match=r"format 'p3': side is 'all', expected one of chosen"):
+        read(p3, record(True), side="all")
+
+
 def thoughts(path: Path, text: str, **options: Any) -> list[Row | Reject]:
     path.write_text(text, encoding="utf-8")
     table = chain_of_thought.open_file(path, path.name)
@@ -267,6 +293,34 @@ def test_explanations_come_before_answers(tmp_path: Path) -> None:
     assert first.fields["explanation"] == "It is.\nSo $a \\neq b$." and first.origin.row == 1
     (bare, _) = thoughts(tmp_path / "cot.tsv", text, reasoning=False)
     assert isinstance(bare, Row) and bare.messages[-1] == Message("assistant", "yes")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"$x \ne y$", r"$x\ne 0$", r"$a \ne\alpha$", r"$x \ne -1$", r"$\nu$ is 3",
+        r"\nu = c/\lambda",
+        r"$a \nleq b$", r"$a \ngeq b$", r"$A \nsubseteq B$", r"\sum\nolimits", r"\noindent So",
+        r"$x \not= y$", r"$x \not\in A$", r"$A \ni x$", r"$A \ni \alpha$", r"\nabla", r"\norm{x}",
+    ],
+)  # fmt: skip
+def test_words_of_latex_are_no_line_breaks(tmp_path: Path, text: str) -> None:
+    (row,) = thoughts(tmp_path / "cot.tsv", f"{text}\tyes\tIt is.\n")
+    assert isinstance(row, Row) and row.messages[0].content == text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "next", "nit", "it is", "i think so", "i am", "i) one", "ii) two", "i = 2", "even", "e) 12",
+        "e. 12", "e.g. 12", "e = 2.7", "e^x = 1", "e-mail", "until", "under", "less than 5",
+        "others",
+        "equal", "not so", "nearly", "x = 1", "7", "",
+    ],
+)  # fmt: skip
+def test_lines_may_begin_with_most_words(tmp_path: Path, line: str) -> None:
+    (row,) = thoughts(tmp_path / "cot.tsv", f"So.\\n{line}\tyes\tIt is.\n")
+    assert isinstance(row, Row) and row.messages[0].content == f"So.\n{line}"
 
 
 def test_lines_of_other_widths_are_rejects(tmp_path: Path) -> None:

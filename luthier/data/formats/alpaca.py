@@ -23,8 +23,10 @@ from luthier.data.rows import Reject, Row, Table, kind_of
 from luthier.example import Message
 
 INSTRUCTION = ("instruction", "Instruction")
-INPUT = ("input", "context")
-OUTPUT = ("output", "response", "completion", "answer")
+INPUT = ("input", "context", "Input", "Context")
+OUTPUT = (
+    "output", "response", "completion", "answer", "Output", "Response", "Completion", "Answer",
+)  # fmt: skip
 EXAMPLE: dict[str, Any] = {"instruction": "Name the colour.", "input": "grass", "output": "Green."}
 """A record of this format."""
 
@@ -90,11 +92,13 @@ def fits(sample: Sample) -> float:
     """How sure it is that a file is of this format."""
     if sample.has("chosen", "rejected") > 0.5:
         return 0.0
-    asks = sample.share(lambda r: isinstance(r.get("instruction"), str) and "instances" not in r)
+    asks = sample.share(
+        lambda r: any(isinstance(r.get(name), str) for name in INSTRUCTION) and "instances" not in r
+    )
     answers = sample.share(lambda r: any(isinstance(r.get(name), str) for name in OUTPUT))
     if answers < 0.5:
         return 0.0
-    told = sample.share(lambda r: "input" in r or "history" in r or "context" in r)
+    told = sample.share(lambda r: "history" in r or named(r, INPUT) is not None)
     return asks * (0.98 if told > 0.5 else 0.95)
 
 
@@ -113,4 +117,4 @@ def _record(row: Row) -> dict[str, Any]:
         record["system"] = system
     if pairs:
         record["history"] = [list(pair) for pair in pairs]
-    return outgoing.with_others(record, row)
+    return outgoing.with_others(record, row, reserved=("system", "history"))

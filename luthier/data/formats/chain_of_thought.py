@@ -25,8 +25,20 @@ from luthier.example import Origin
 
 COLUMNS = ("question", "answer", "explanation")
 _EXPLANATIONS = ("explanation", "rationale", "chain_of_thought", "cot")
-# `\n` of a line break, but not of LaTeX's \neq and the like.
-_BREAK = re.compile(r"\\n(?!(?:eq|eg|abla|otin|exists|mid|onumber|ewcommand)(?![A-Za-z]))")
+# `\n` of a line break, but not of LaTeX's \neq and the like. Some of its words are also what a
+# line begins with: `\ne` is no sign where that line says `e) ...`, `e = ...`, `e^x` or `e-mail`;
+# `\ni` is one only between two others, as in `A \ni x`, since "i think" is likelier; `\nless` is
+# none.
+_BREAK = re.compile(
+    r"""\\n(?!
+        (?: eq | leq | geq | leqslant | geqslant | eg | ot | otin | mid | exists | abla | orm | u
+          | subseteq | supseteq | earrow | warrow | rightarrow | leftarrow | Rightarrow
+          | onumber | olimits | oindent | ewcommand | ewline )(?![A-Za-z])
+        | e(?![A-Za-z])(?!\s*(?:[=<>).:,;\]'^*/+]|-[A-Za-z]|\Z))
+        | (?<=[\s$}]\\n)i(?:\s*\\(?!n)|\s+[A-Za-z](?![A-Za-z']))
+    )""",
+    re.VERBOSE,
+)
 EXAMPLE: dict[str, Any] = {
     "question": "Is grass green?", "answer": "yes", "explanation": "Grass has chlorophyll.",
 }  # fmt: skip

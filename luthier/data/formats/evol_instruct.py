@@ -56,9 +56,10 @@ def _row(row: Row, answers: str) -> Row:
 
 def fits(sample: Sample) -> float:
     """How sure it is that a file is of this format."""
-    if sample.has("Instruction") > 0.5:
-        return (0.97 if sample.has("Skill", "Difficulty") > 0.5 else 0.9) * sample.has(
-            "Instruction"
-        )
+    asks = sample.has("Instruction")
+    if asks > 0.5 and sample.has("Skill", "Difficulty") > 0.5:
+        return 0.97 * asks
+    if asks > 0.5 and not sample.share(lambda r: named(r, alpaca.OUTPUT) is not None):
+        return 0.9 * asks
     bare = sample.share(lambda r: set(r) == {"instruction", "output"})
     return 0.6 * bare

@@ -10,12 +10,15 @@ from luthier.data.importing import outgoing
 from luthier.data.importing.conversation import Unfit
 from luthier.data.importing.instructions import (
     ANSWERS,
+    SIDES,
     each,
     exchange,
     lacking,
     named,
     require_choice,
+    require_side,
     text_of,
+    truth,
 )
 from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
@@ -30,23 +33,31 @@ EXAMPLE: dict[str, Any] = {"prompt": "Is grass green?\n", "completion": f"Yes.{E
 
 
 def rows(
-    table: Table, source: SourceConfig, *, answers: str = "required"
+    table: Table, source: SourceConfig, *, answers: str = "required", side: str = "chosen"
 ) -> Iterator[Row | Reject]:
     """Rows as they were rendered, but for the mark `<|endoftext|>` at the end of completions.
 
     The tokenizer of the model puts its own mark there. The columns stay in `fields` as they are,
-    `answer_choices` among them.
+    `answer_choices` among them. The tasks called `..._score_eval` have a row for every answer that
+    could be given, and `is_correct`, which is false of the wrong ones.
 
     Args:
         table: the opened file.
         source: what the recipe says of it.
         answers: `required` rejects rows without completion; `optional` keeps them without it.
+        side: of rows with `is_correct`, `chosen` takes the right answers, `rejected` the wrong
+            ones, `both` all.
     """
     require_choice("p3", "answers", answers, ANSWERS)
-    return each(table, lambda row: _row(row, answers))
+    require_choice("p3", "side", side, SIDES)
+    return each(table, lambda row: _row(row, answers, side))
 
 
-def _row(row: Row, answers: str) -> Row:
+def _row(row: Row, answers: str, side: str) -> Row:
+    right = row.fields.get("is_correct")
+    right = right == 1 if right in (0, 1) else truth(right)  # some tables have no true and false
+    if right is not None:
+        require_side("is_correct", right, side)
     pair = next((p for p in _PAIRS if isinstance(row.fields.get(p[0]), str)), None)
     if pair is None:
         first = named(row.fields, [one for one, _ in _PAIRS])

@@ -18,19 +18,21 @@ from luthier.data.importing.conversation import (
     turns_of,
 )
 from luthier.data.importing.instructions import (
+    SIDES,
     as_answer,
     joined,
     lacking,
     named,
     require_choice,
+    require_side,
     text_of,
+    truth,
 )
 from luthier.data.importing.sample import Sample
 from luthier.data.importing.transcript import spoken
 from luthier.data.rows import Reject, Row, Table
 from luthier.example import Message, Role
 
-_SIDES = ("chosen", "rejected", "both")
 _ASKED = ("conversations", "conversation", "messages", "prompt", "question", "instruction", "input")
 _REPLIES = {
     "chosen": ("chosen", "preferred_output"), "rejected": ("rejected", "non_preferred_output"),
@@ -55,7 +57,7 @@ def rows(table: Table, source: SourceConfig, *, side: str = "chosen") -> Iterato
         source: what the recipe says of it.
         side: `chosen` for the better answer, `rejected` for the worse, `both` for a row of each.
     """
-    require_choice("preference", "side", side, _SIDES)
+    require_choice("preference", "side", side, SIDES)
     for row in table.records:
         if isinstance(row, Reject):
             yield row
@@ -79,18 +81,24 @@ def _pair(row: Row, side: str) -> Row:
     answer = _reply(row.fields[reply], reply)
     turns = answer
     if next((m.role for m in answer if m.role != "system"), "assistant") == "assistant":
-        turns = [*_asked(row.fields), *answer]
+        turns = [*_before(_asked(row.fields), row.fields), *answer]
     return _row(row, turns, side)
 
 
+def _before(asked: list[Message], fields: Mapping[str, Any]) -> list[Message]:
+    """The turns to which both sides answer, where the list of turns ends with one of the two."""
+    if asked[-1].role != "assistant":
+        return asked
+    for names in _REPLIES.values():
+        column = named(fields, names)
+        if column is not None and asked[-1:] == _reply(fields[column], column)[-1:]:
+            return asked[:-1]
+    return asked
+
+
 def _labelled(row: Row, side: str) -> Row:
-    label = _truth(row.fields["label"])
-    if side != "both" and label != (side == "chosen"):
-        what = "not preferred" if side == "chosen" else "preferred"
-        other = "rejected" if side == "chosen" else "chosen"
-        raise Unfit(
-            f"{what}: label is {str(label).lower()} (format option side: {other} or both takes it)"
-        )
+    label = truth(row.fields["label"])
+    require_side("label", label, side)
     turns = _asked(row.fields)
     if "completion" in row.fields:
         turns += _reply(row.fields["completion"], "completion")
@@ -139,16 +147,8 @@ def _reply(value: Any, column: str) -> list[Message]:
     return turns if whole else [Message("assistant", text)]
 
 
-def _truth(value: Any) -> bool | None:
-    """A label; None for anything else. CSV spells it as text."""
-    if isinstance(value, bool):
-        return value
-    said = value.strip().casefold() if isinstance(value, str) else None
-    return {"true": True, "false": False}.get(said) if said else None
-
-
 def _is_labelled(fields: Mapping[str, Any]) -> bool:
-    return "chosen" not in fields and _truth(fields.get("label")) is not None
+    return "chosen" not in fields and truth(fields.get("label")) is not None
 
 
 def fits(sample: Sample) -> float:

@@ -28,7 +28,7 @@ ROLES: dict[str, Role] = {
 """What data sets call those who speak, and the role that is theirs."""
 _CALLING = ("function_call", "tool_call")
 """Roles whose text is the calls themselves, as JSON."""
-_WEIGHTS = ("loss_weight", "weight", "train", "loss")
+WEIGHTS = ("loss_weight", "weight", "train", "loss")
 """Keys of a turn that say whether, or how much, it is trained."""
 _KNOWN = "system, user, assistant, tool"
 
@@ -113,11 +113,14 @@ def first_turn(value: Any) -> Any:
 def messages_of(turns: Sequence[Any], keys: Keys = OPENAI) -> list[Message]:
     """Read turns one by one, without judging their order.
 
+    What tools answer comes in the order of the calls, where ids say which answer is whose: the
+    messages have none.
+
     Raises:
         Unfit: one of them cannot be read.
     """
     messages = [_message(turn, number, keys) for number, turn in enumerate(turns, 1)]
-    return _with_tool_names(turns, messages)
+    return _with_answers(turns, messages)
 
 
 def checked(
@@ -233,7 +236,7 @@ def _content(content: Any, number: int, role: Role) -> str:
 
 
 def _weight(turn: Mapping[str, Any], number: int) -> float | None:
-    for name in _WEIGHTS:
+    for name in WEIGHTS:
         value = turn.get(name)
         if value is None:
             continue
@@ -285,30 +288,39 @@ def _arguments(call: Mapping[str, Any], where: str) -> Any:
     return value
 
 
-def _with_tool_names(turns: Sequence[Any], messages: list[Message]) -> list[Message]:
-    """Say which tool an answer is from: by the call's id, else by order where no doubt is left."""
-    ids: dict[str, str] = {}
-    for turn, message in zip(turns, messages, strict=True):
-        given = turn.get("tool_calls")
-        if message.tool_calls and isinstance(given, list):
-            for call, known in zip(given, json.loads(message.tool_calls), strict=True):
-                ids[str(call.get("id"))] = known["name"]
-    named_messages = list(messages)
+def _with_answers(turns: Sequence[Any], messages: list[Message]) -> list[Message]:
+    """Say which tool an answer is from, by id or else by place, and put answers in order."""
+    known: dict[str, str] = {}
+    done = list(messages)
     for place, message in enumerate(messages):
         if not message.tool_calls:
             continue
-        called = [call["name"] for call in json.loads(message.tool_calls)]
+        names = [call["name"] for call in json.loads(message.tool_calls)]
+        ids = _ids(turns[place], len(names))
+        known |= dict(zip(ids, names, strict=False))
         end = place + 1
         while end < len(messages) and messages[end].role == "tool":
             end += 1
-        for number in range(place + 1, end):
-            if messages[number].name is not None:
-                continue
-            name = ids.get(str(turns[number].get("tool_call_id", "")))
-            if name is None and end - place - 1 == len(called):
-                name = called[number - place - 1]
-            named_messages[number] = replace(messages[number], name=name)
-    return named_messages
+        answers = range(place + 1, end)
+        asked = [str(turns[number].get("tool_call_id", "")) for number in answers]
+        for at, number in enumerate(answers):
+            name = messages[number].name or known.get(asked[at])
+            if name is None and len(answers) == len(names):
+                name = names[at]
+            done[number] = replace(messages[number], name=name)
+        if len(set(asked)) == len(asked) and set(asked) <= set(ids):
+            order = sorted(range(len(asked)), key=lambda at: ids.index(asked[at]))
+            done[place + 1 : end] = [done[place + 1 + at] for at in order]
+    return done
+
+
+def _ids(turn: Mapping[str, Any], count: int) -> list[str]:
+    """The ids of the calls of a turn; none unless each has its own."""
+    given = turn.get("tool_calls")
+    if not isinstance(given, list):
+        return []
+    ids = [str(call["id"]) for call in given if isinstance(call, dict) and call.get("id")]
+    return ids if len(set(ids)) == count else []
 
 
 # --- order -------------------------------------------------------------------------------------

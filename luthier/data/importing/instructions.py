@@ -13,6 +13,8 @@ from luthier.errors import DataError, nearest
 from luthier.example import Message
 
 ANSWERS = ("required", "optional")
+SIDES = ("chosen", "rejected", "both")
+"""Which answers are taken where a label says of each whether it is wanted."""
 NO_ANSWER = "no answer: instruction only (format option answers: optional keeps it)"
 
 
@@ -36,6 +38,34 @@ def require_switch(format: str, option: str, value: Any) -> None:
     """Raise a DataError unless an option is true or false."""
     if not isinstance(value, bool):
         raise DataError(f"format '{format}': {option} is {value!r}, expected true or false.")
+
+
+def truth(value: Any) -> bool | None:
+    """A label; None for anything else. CSV spells it as text."""
+    if isinstance(value, bool):
+        return value
+    said = value.strip().casefold() if isinstance(value, str) else None
+    return {"true": True, "false": False}.get(said) if said else None
+
+
+def require_side(name: str, label: bool | None, side: str) -> None:
+    """Raise unless an answer with this label is one of those that are taken.
+
+    Args:
+        name: the column of the label.
+        label: true where the answer is wanted.
+        side: one of `SIDES`.
+
+    Raises:
+        Unfit: it is an answer of the other side.
+    """
+    if side == "both" or label == (side == "chosen"):
+        return
+    what = "not preferred" if side == "chosen" else "preferred"
+    other = "rejected" if side == "chosen" else "chosen"
+    raise Unfit(
+        f"{what}: {name} is {str(label).lower()} (format option side: {other} or both takes it)"
+    )
 
 
 def named(fields: Mapping[str, Any], names: Sequence[str]) -> str | None:

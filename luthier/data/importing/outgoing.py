@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from luthier.as_written import WrittenFloat, json_text
-from luthier.data.importing.conversation import Unfit
+from luthier.data.importing.conversation import (
+    ANY,
+    OPENAI,
+    WEIGHTS,
+    Unfit,
+    messages_of,
+    turns_of,
+)
 from luthier.data.importing.instructions import joined
 from luthier.data.rows import Reject, Row
-from luthier.example import Message
+from luthier.example import Message, Role
 
 Record = Callable[[Row], dict[str, Any]]
 """Makes a row's record, or raises Unfit."""
 _TEXTS = (
-    "instruction", "Instruction", "input", "context", "output", "response", "completion",
+    "instruction", "input", "context", "output", "response", "completion",
     "instruction_with_input", "system", "prompt", "query", "question", "inputs", "targets",
     "inputs_pretokenized", "targets_pretokenized", "text", "definition",
 )  # fmt: skip
 """Fields that usually hold a part of the conversation; left out where they do."""
-_STRUCTURES = (
-    "messages", "conversations", "conversation", "thread", "history", "chosen", "prompt", "input",
-    "preferred_output", "tools", "functions",
+_TURNS = (
+    "messages", "conversations", "conversation", "history", "prompt", "question", "input",
+    "completion", "chosen", "preferred_output", "rejected", "non_preferred_output",
 )  # fmt: skip
-"""Fields whose lists and objects are the conversation or its tools."""
+"""Fields that may hold turns; left out where they are those of the conversation."""
+_TOOLS = ("tools", "functions")
+_REPLIES = {"chosen": "chosen", "rejected": "rejected", "preferred_output": "chosen",
+            "non_preferred_output": "rejected"}  # fmt: skip
+"""Fields of preference pairs, and the side they are."""
+_TURN_KEYS = frozenset((*WEIGHTS, "name", "tool_calls", "function_call", "tool_call_id"))
+"""Keys of a turn, beside who speaks and what, that go into a message."""
 TASK_LEVEL = (
     "positive_examples", "negative_examples", "Definition", "Positive Examples",
     "Negative Examples", "Examples",
@@ -161,34 +175,137 @@ def parts(row: Row, asked: str) -> tuple[str, str]:
     return asked, ""
 
 
-def with_others(record: dict[str, Any], row: Row) -> dict[str, Any]:
+def with_others(
+    record: dict[str, Any], row: Row, *, reserved: Sequence[str] = ()
+) -> dict[str, Any]:
     """A record with the row's other fields: ids, ranks, sources and what else its file said.
 
-    A field whose name the record uses itself is called `NAME_column`.
+    A field whose name the record uses itself is called `NAME_column`, and so is one that would be
+    read as a part of the conversation.
+
+    Args:
+        record: what the format itself has.
+        row: where it comes from.
+        reserved: names that the format has a use for, beside those of tools.
     """
     contents = [m.content for m in row.messages]
     for name, value in row.fields.items():
-        if name in TASK_LEVEL or _is_said(name, value, contents, row.fields):
+        if name in TASK_LEVEL or _is_said(name, value, contents, row):
             continue
         free = name
-        while free in record:
+        while free in record or free in reserved or free in _TOOLS:
             free += "_column"
         record[free] = value
     return record
 
 
-def _is_said(name: str, value: Any, contents: list[str], fields: Mapping[str, Any]) -> bool:
+def lost_in_turns(row: Row) -> set[str]:
+    """What turns of a row hold that no message does, as in `conversations[].markdown`."""
+    lost: set[str] = set()
+    for name in _TURNS:
+        value = row.fields.get(name)
+        turns = _listed(value) if value else []
+        keys = {
+            key for turn in turns if isinstance(turn, dict) and len(turn) > 2
+            for key in _more(turn)
+        }  # fmt: skip
+        if keys and _holds_turns(name, value, row):
+            lost.update(f"{name}[].{key}" for key in keys)
+    return lost
+
+
+def _more(turn: Mapping[str, Any]) -> set[str]:
+    read = {next((n for n in names if n in turn), None) for names in (ANY.speaker, ANY.said)}
+    return {
+        key for key, value in turn.items()
+        if key not in read and key not in _TURN_KEYS and value not in (None, "", [], {})
+    }  # fmt: skip
+
+
+def _is_said(name: str, value: Any, contents: list[str], row: Row) -> bool:
     """Whether the conversation says what a field holds."""
-    if name in _STRUCTURES and isinstance(value, (list, dict)):
+    if name in _TOOLS:
+        given = value if value is None or isinstance(value, str) else json_text(value)
+        return given in (None, "", "[]", row.tools)
+    if name in _TURNS and (value in (None, "", [], {}) or _holds_turns(name, value, row)):
         return True
     if not isinstance(value, str):
-        return name in _STRUCTURES and value is None
-    if name in ("tools", "functions", "messages", "conversations"):
-        return True
-    if name not in _TEXTS:
+        return False
+    if name in _REPLIES:
+        return row.fields.get("side") == _REPLIES[name] and contents[-1:] == [value]
+    if name.casefold() not in _TEXTS:
         return False
     bare = value.replace("<|endoftext|>", "")
     return any(bare in content for content in contents) or all(c in value for c in contents)
+
+
+def _holds_turns(name: str, value: Any, row: Row) -> bool:
+    """Whether a field's turns are turns of the conversation, one after the other."""
+    if name in _REPLIES and row.fields.get("side") != _REPLIES[name]:
+        return False
+    if isinstance(value, dict) and "messages" in value and set(value) - {"messages", *_TOOLS}:
+        return False
+    turns = _listed(value)
+    if turns and any(_plainly(turns, part) for part in _ends(row.messages, len(turns))):
+        return True
+    told, cut = _telling(row.messages), "trimmed" in row.fields
+    return any(
+        found and (_within(found, told) or (cut and _within(told, found)))
+        for found in map(_telling, _readings(name, turns))
+    )
+
+
+def _readings(name: str, turns: list[Any]) -> Iterator[list[Message]]:
+    """What turns may have been read as: texts by turns, or objects under one set of keys."""
+    texts = turns
+    if name == "history" and all(isinstance(pair, (list, tuple)) for pair in turns):
+        texts = [text for pair in turns for text in pair]
+    if all(isinstance(text, str) for text in texts):
+        roles: Sequence[Role] = ("user", "assistant")
+        yield [Message(roles[n % 2], text) for n, text in enumerate(texts)]
+        return
+    for keys in (ANY, OPENAI):
+        with contextlib.suppress(Unfit):
+            yield messages_of(turns, keys)
+
+
+def _telling(messages: Iterable[Message]) -> list[Message]:
+    """Messages without empty ones of the system, which importers pass over."""
+    return [m for m in messages if m.role != "system" or m.content.strip()]
+
+
+def _ends(messages: Sequence[Message], count: int) -> tuple[Sequence[Message], ...]:
+    """So many messages from the beginning, and so many from the end."""
+    return messages[:count], messages[-count:]
+
+
+def _plainly(turns: list[Any], messages: Sequence[Message]) -> bool:
+    """Whether turns are just these messages, without reading them again (half of a conversion)."""
+    return len(turns) == len(messages) and all(
+        isinstance(turn, dict) and m.content == turn.get("value", turn.get("content"))
+        for turn, m in zip(turns, messages, strict=True)
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    """The turns that a field may hold: those of a list, of JSON text, or of an object."""
+    if isinstance(value, dict):
+        inner = value.get("messages")
+        return inner if isinstance(inner, list) else [value]
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return []
+    try:
+        return turns_of(value)
+    except Unfit:
+        return []
+
+
+def _within(part: Sequence[Message], whole: Sequence[Message]) -> bool:
+    """Whether messages stand in others, one after the other."""
+    count = len(part)
+    return any(whole[at : at + count] == part for at in range(len(whole) - count + 1))
 
 
 def values(text: str) -> Any:

@@ -85,8 +85,12 @@ def recognise(path: Path, name: str | None = None) -> Recognised:
         raise _unrecognised(sample)
     confidence, format = ranked[0]
     options = options if format == "columns" else {}
+    why = _why(sample)
+    if format == "columns":
+        unasked = [n for n in FORMATS.load(format).unasked(sample) if n not in options.values()]
+        why += f", and as columns nothing asks what {_listed(unasked)} says" if unasked else ""
     return Recognised(
-        name, format, round(confidence, 3), _why(sample),
+        name, format, round(confidence, 3), why,
         f"{ranked[1][1]} ({ranked[1][0]:.0%})" if len(ranked) > 1 else None,
         _rendered(sample, format, options), options,
         tuple((f, round(c, 3)) for c, f in ranked),
