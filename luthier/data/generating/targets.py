@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 
 from luthier.errors import DataError, unknown
 
+_SHOWN_CELLS = 12
+"""Whose counts are shown while rows are written."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -127,8 +130,21 @@ class Targets:
 
     @property
     def balance(self) -> str:
-        """How full the cells are, in a line."""
-        return " ".join(f"{c.name}:{self.kept[c.name]}/{c.rows}" for c in self.cells)
+        """How full the cells are, in a line: those that lack most, where there are many."""
+        shown: Sequence[Cell] = self.cells
+        if len(shown) > _SHOWN_CELLS:
+            shown = sorted(shown, key=self.lacking, reverse=True)[:_SHOWN_CELLS]
+        said = " ".join(
+            f"{c.name}:{self.kept[c.name]}/{c.rows}{' given up' * (c.name in self.stuck)}"
+            for c in shown
+        )
+        more = len(self.cells) - len(shown)
+        return said + (f" and {more} more" if more else "")
+
+    @property
+    def wanted(self) -> int:
+        """Rows that there will be: what is asked for, less what was given up."""
+        return sum(self.kept[c.name] + max(0, self.lacking(c)) for c in self.cells)
 
     def cell(self, name: str) -> Cell:
         """The cell of a name."""

@@ -185,7 +185,7 @@ class _Task:
         for seed in self.seeds:
             self._remember(seed.input, seed.id)
         self.tests = HeldOut(settings.avoid)
-        writing.wanted = sum(cell.rows for cell in cells)
+        writing.wanted, writing.live = self.targets.wanted, self.targets.balance
 
     def _require_seeds(self) -> None:
         labels = Counter(seed.output for seed in self.seeds)
@@ -389,7 +389,7 @@ class _Task:
             reason, cell = f"label full: there are enough rows of {cell.name}", None
         self.targets.came(found.aim, cell.name if cell else None)
         self.rate.came(reason is None)
-        self.writing.live = self.targets.balance
+        self.writing.wanted, self.writing.live = self.targets.wanted, self.targets.balance
         fields, parents = self._fields(found, cell), self._parents(found)
         if reason is not None:
             self.writing.leave_out(reason, fields, found.calls, parents=parents)
