@@ -9,7 +9,6 @@ were not, and why.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from luthier.data.generating.task_settings import Settings, checked
 from luthier.data.generating.writing import Write, Writing
 from luthier.data.held_out import HeldOut
 from luthier.data.novelty import NoveltyPool
+from luthier.data.words import word_count
 from luthier.errors import DataError
 from luthier.inference.request import Completion, Request
 
@@ -78,7 +78,8 @@ def build(
         novelty: rows whose ROUGE-L with a seed or another row exceeds this are left out (0.7 in
             Self-Instruct).
         avoid: test files; what resembles a row of theirs is left out.
-        min_words: shorter inputs are left out.
+        min_words: shorter inputs are left out. In scripts that put no spaces between words, every
+            character counts as one.
         max_words: longer ones too (150 in Self-Instruct).
         max_tokens: of one input.
         temperature: of the sampling; answers to `votes` are the likeliest, or sampled if several.
@@ -140,6 +141,8 @@ class _Task:
         self._require_seeds()
         cells = cells_of(settings.rows, self.labels, settings.categories)
         self.introduced = prompts.introduction(settings.description, cells)
+        own = "\n".join(seed.input for seed in self.seeds)
+        self.leaks = [p for p in prompts.own_lines(cells, settings.axes) if not p.search(own)]
         self.targets = Targets(cells, settings.axes, settings.patience)
         self.rate = Yield(settings.patience, settings.min_yield)
         self.pool = NoveltyPool(threshold=settings.novelty or 1.0, unicode=True)
@@ -260,7 +263,7 @@ class _Task:
 
     def _read(self, aim: Aim, completion: Completion) -> _Proposal:
         found = _Proposal(aim, prompts.as_input(completion.text), [completion])
-        settings, words = self.settings, len(found.text.split())
+        settings, words = self.settings, word_count(found.text)
         reason = None
         if completion.unfit is not None:
             reason = f"unfit: {completion.unfit}"
@@ -272,7 +275,7 @@ class _Task:
             reason = f"too short: {words} words"
         elif words > settings.max_words:
             reason = f"too long: {words} words"
-        elif leak := _leaked(found.text):
+        elif leak := prompts.leaked(found.text, self.leaks):
             reason = f"leaked prompt words: '{leak}'"
         return found._replace(reason=reason)
 
@@ -424,14 +427,3 @@ def _one_of_each(seeds: Sequence[Seed], choices: Sequence[str], most: int) -> li
             if waiting and len(found) < most:
                 found.append(waiting.pop(0))
     return found
-
-
-_LEAKS = re.compile(
-    r"\ba new input\b|\brows? of (?:a|the) dataset\b|\b(?:label|kind)\s*:|change as few words",
-    re.IGNORECASE,
-)
-
-
-def _leaked(text: str) -> str | None:
-    found = _LEAKS.search(text)
-    return found.group().strip() if found else None

@@ -11,10 +11,20 @@ from typing import Any
 import pytest
 from scripted import Scripted, write
 
+from luthier.data.generating.seeds import Seed
 from luthier.data.generating.targets import Aim, Cell, Targets, cells_of
-from luthier.data.generating.task_prompts import as_choice, as_input
+from luthier.data.generating.task_prompts import (
+    as_choice,
+    as_input,
+    contrast,
+    introduction,
+    leaked,
+    own_lines,
+    request_for,
+)
 from luthier.data.generators.task import build
 from luthier.errors import DataError
+from luthier.example import Message
 from luthier.inference.config import BudgetSection
 from luthier.inference.request import Request
 
@@ -209,6 +219,71 @@ def test_each_reason_is_told(seeds: str, tmp_path: Path, text: str) -> None:
     assert writing.reasons == {CASES[text]: 1}
     assert len(writing.rows) == 6
     assert writing.left_out[0]["reason"].startswith(CASES[text])
+
+
+def test_scripts_without_spaces_have_words_too(tmp_path: Path) -> None:
+    path = tmp_path / "seeds.csv"
+    path.write_text("input,output\n今天天气非常好我很高兴,joy\n他把车停在我家门口真讨厌,anger\n")
+
+    def answers(request: Request) -> str:
+        asked = request.messages[-1].content
+        if "Answer with one of" in request.messages[0].content:
+            return "joy" if "高兴" in asked else "anger"
+        chance = random.Random(request.seed)
+        body = "".join(chr(0x4E00 + chance.randrange(5000)) for _ in range(15))
+        return ("高兴" if "Label: joy" in asked else "讨厌") + body
+
+    method = build(description="心情", seeds=str(path), rows=6, min_words=10, max_words=20)
+    writing, _ = write(method, Scripted(answers), tmp_path / "log", labels=LABELS)
+    assert len(writing.rows) == 6 and not writing.left_out
+
+
+CELLS = [Cell("weather", "joy", 1, "of the sky"), Cell("street", "anger", 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "leak"),
+    [
+        ("it was two of a kind: rain and more rain", None),
+        ("the label: a small one, came off", None),
+        ("the function takes a new input every time", None),
+        ("the rows of a dataset are shuffled", None),
+        ("a loud tone: calm it was not", None),
+        ("the label: joyful colours", None),
+        ("A new input. the sun is out", "A new input."),
+        ("the sun is out. Label: joy", "Label: joy"),
+        ("(kind: weather) the sun is out", "kind: weather"),
+        ("the sun is out\ntone: loud", "tone: loud"),
+        ("Change as few words as possible, so that", "Change as few words as possible"),
+        ("Sure, a row of the dataset: the sun is out", "row of the dataset:"),
+    ],
+)
+def test_what_counts_as_copied_from_the_prompt(text: str, leak: str | None) -> None:
+    assert leaked(text, own_lines(CELLS, {"tone": ["calm", "loud"]})) == leak
+
+
+def test_every_line_of_the_prompts_is_known_as_theirs() -> None:
+    introduced = introduction("Tell the mood.", CELLS)
+    row = Seed("1", "he is late", "anger", None)
+    asked = [*contrast(introduced, [], row, CELLS[0]), Message("user", request_for(CELLS[0], {}))]
+    lines = own_lines(CELLS, {})
+    for message in asked:
+        for line in message.content.splitlines():
+            assert leaked(line, lines) or line == row.input, line
+
+
+def test_words_that_seeds_have_are_the_tasks_own(tmp_path: Path) -> None:
+    path = tmp_path / "seeds.csv"
+    path.write_text(
+        "input,output\na jar with Label: joy on it,joy\na pot with Label: anger,anger\n"
+    )
+
+    def answers(request: Request) -> str:
+        return re.sub("^(joy|anger)", r"with Label: \1", strong(request))
+
+    method = build(description="Jars.", seeds=str(path), rows=4, votes=0)
+    writing, _ = write(method, Scripted(answers), tmp_path / "log", labels=LABELS)
+    assert len(writing.rows) == 4 and not writing.left_out
 
 
 def test_a_label_that_never_comes_is_given_up_with_its_reason(seeds: str, tmp_path: Path) -> None:
