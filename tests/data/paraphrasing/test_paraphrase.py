@@ -133,6 +133,43 @@ def test_each_rule(text: str, reason: str | None) -> None:
     assert (said or "").partition(":")[0] == (reason or "")
 
 
+OPTIONS = "Is this spam?\n{text}\nOPTIONS:\n- spam\n- ham"
+LETTERS = "Which is it?\n(A) spam\n(B) ham\n{text}"
+ASKED = "Answer spam, ham or unsure.\n{text}"
+QUESTION = "Is this message spam or ham?\n{text}"
+
+
+@pytest.mark.parametrize(
+    ("original", "text", "reason"),
+    [
+        (OPTIONS, "Could this be spam?\n{text}\nPick one: junk or fine", "options"),
+        (OPTIONS, "{text}\nOPTIONS:\n- ham\n- spam\nSpam?", "options"),
+        (OPTIONS, "{text}\nOPTIONS:\n- spam\n- ham\n- neither", "options"),
+        (OPTIONS, "{text}\nIs it spam?\n- spam\n- ham", "options"),
+        (OPTIONS, "{text}\nOPTIONS:\n- spam\n- ham\nWould you call it spam?", None),
+        ("OPTIONS: spam, ham\n{text}", "{text}\nOPTIONS: junk, ham", "options"),
+        ("OPTIONS: spam, ham\n{text}", "What is it?\n{text}\nOPTIONS: spam, ham", None),
+        ("Spam?\n{text}", "{text}\nSpam?\nOPTIONS:\n- spam\n- ham", "options"),
+        ("Spam?\n{text}\n{options_}", "{text}\nSpam?\nOptions:\n{options_}", None),
+        (LETTERS, "What is this?\n(A) junk\n(B) ham\n{text}", "options"),
+        (LETTERS, "{text}\nWhat is this?\n(A) spam\n(B) ham", None),
+        (ASKED, "{text}\nAnswer junk, ham or unsure.", "answers"),
+        (ASKED, "{text}\nReply with spam or ham.", "answers"),
+        (ASKED, "{text}\nReply with spam, ham, unsure or nonsense.", "answers"),
+        (ASKED, "Spam, ham or unsure?\n{text}", None),
+        ("Answer true or false.\n{text}", "Is it True or False?\n{text}", "answers"),
+        (QUESTION, "{text}\nIs that junk or ham?", "answers"),
+        (QUESTION, "Does {text} look like spam, or is it ham?", None),
+        ("What is the mood of {text}", "Is the mood of {text} good or bad?", "answers"),
+        ("Is it a poem or a letter?\n{text}", "{text}\nIs it prose or verse?", "answers"),
+        ("Is it a poem or a letter?\n{text}", "A letter or a poem: which is it?\n{text}", None),
+    ],
+)
+def test_what_may_be_answered_is_untouched(original: str, text: str, reason: str | None) -> None:
+    said = difference(Template("t", "d", original, "{output}"), text)
+    assert (said or "").partition(":")[0] == (reason or "")
+
+
 def test_a_target_of_words_is_kept_in_the_question() -> None:
     original = Template("t", "d", "Say Yes if {a} follows from {b}.", "Yes", {})
     assert difference(original, "If {a} follows from {b}, write Yes.") is None
