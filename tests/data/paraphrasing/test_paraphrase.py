@@ -11,7 +11,7 @@ import pytest
 from scripted_server import Scripted
 
 from luthier.cli import app
-from luthier.data.paraphrasing.paraphrase import paraphrase
+from luthier.data.paraphrasing.paraphrase import TRIES, paraphrase
 from luthier.data.paraphrasing.same_template import difference
 from luthier.data.templating.template import Template
 from luthier.data.templating.template_fields import placeholders
@@ -59,12 +59,28 @@ def test_a_set_grows_by_rewordings_that_are_the_same(
         assert template.completion_text == "{output}"
     reworded = [t for t in templates if t.metadata]
     assert len({t.prompt_text for t in reworded}) == 8
+    rewordings = [
+        one for one in server.asked() if "You reword" in one["body"]["messages"][0]["content"]
+    ]
+    assert len(rewordings) == found.kept + sum(found.left_out.values()) < 24, "no more than needed"
     assert {t.metadata["reworded_from"] for t in reworded} == {f"{own}#plain", f"{own}#letter"}
     assert all(t.metadata["generator"] and len(t.metadata["calls"]) == 3 for t in reworded)
     asked = len(server.asked())
     text = out.read_bytes()
     paraphrase(own, server.section(), per_template=4, out=out)
     assert out.read_bytes() == text and len(server.asked()) == asked, "the log answers"
+
+
+def test_a_rewording_takes_no_name_that_an_original_has(
+    server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("two.yaml").write_text(SET.replace("plain:", "ask:").replace("letter:", "ask_1:"))
+    found = paraphrase("two.yaml", server.section(), per_template=2, out=Path("o.yaml"))
+    templates = load_templates("o.yaml", Path())
+    assert found.kept == 4 and len(templates) == 6
+    before = {t.prompt_text for t in load_templates("two.yaml", Path())}
+    assert before < {t.prompt_text for t in templates}
 
 
 def test_the_command(
@@ -99,6 +115,7 @@ def test_nothing_kept_says_no(own: str, tmp_path: Path) -> None:
     ):
         paraphrase(own, server.section(), out=tmp_path / "x.yaml")
     assert not (tmp_path / "x.yaml").exists()
+    assert len(server.asked()) == 2 * 3 * TRIES
 
 
 def test_what_cannot_be_reworded_is_told(server: Scripted, tmp_path: Path) -> None:
