@@ -169,7 +169,7 @@ PROMISES = [{"name": "p", "label": "True", "rows": 6}, {"name": "v", "label": "F
     ("answers", "options", "shown"),
     [
         ("task_answers", {"rows": 12}, ["12/12 ", "True:6/6 False:6/6", "left out 0,"]),
-        ("task_answers", {"categories": PROMISES}, ["12/12 ", "p:6/6 v:6/6"]),
+        ("task_answers", {"rows": None, "categories": PROMISES}, ["12/12 ", "p:6/6 v:6/6"]),
         ("self_instruct_answers", {"use": "self_instruct", "num_instructions": 20},
          ["/~", "instructions:20/20", "(not needed "]),
         ("instruction_answers", {"use": "evol_instruct", "rounds": 1}, ["/~", "seeds:68/68"]),
