@@ -10,9 +10,9 @@ import contextlib
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -22,7 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 console = Console(stderr=True, highlight=False)
@@ -34,7 +34,7 @@ Advance = Callable[..., None]
 
 class _Rate(ProgressColumn):
     def __init__(self, unit: str) -> None:
-        super().__init__()
+        super().__init__(Column(no_wrap=True))
         self.unit = unit
 
     def render(self, task: Task) -> Text:
@@ -42,55 +42,97 @@ class _Rate(ProgressColumn):
         return Text("" if not speed else f"{speed:,.1f} {self.unit}/s", style="cyan")
 
 
+class _Count(ProgressColumn):
+    """How many are done, of how many."""
+
+    def __init__(self) -> None:
+        super().__init__(Column(no_wrap=True))
+
+    def render(self, task: Task) -> Text:
+        return Text(_of_total(round(task.completed), task.total, about=task.fields["about"]))
+
+
+class _Bar(Progress):
+    """A bar with its note in a line of its own: behind it, it would leave no room for the bar."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        yield from (Text(f"  {visible(t.fields['note'])}") for t in self.tasks if t.fields["note"])
+
+
+def _of_total(done: int, total: float | None, *, about: bool) -> str:
+    return str(done) if total is None else f"{done}/{'~' if about else ''}{total:.0f}"
+
+
 @contextlib.contextmanager
 def progress(
-    description: str, total: int, unit: str = "rows", *, shown: bool = True
+    description: str, total: int | None, unit: str = "rows", *, shown: bool = True
 ) -> Iterator[Advance]:
-    """Show progress of `total` units of work.
+    """Show progress of `total` units of work; None: nobody knows how many there will be.
 
     Yields:
-        `advance(n, note="")`: n more units are done; the note stands behind the bar.
+        `advance(n, note="", total=None, about=False)`: n more units are done, of as many as are
+        known by now, or are to be expected (`about`); the note stands below the bar.
     """
-    if not shown or total <= 0:
-        yield lambda n=1, note="": None
+    if not shown or (total is not None and total <= 0):
+        yield lambda n=1, note="", total=None, about=False: None
     elif console.is_terminal:
-        with Progress(
+        with _Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
-            TextColumn("{task.completed}/{task.total}"),
+            _Count(),
             _Rate(unit),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
             console=console,
             expand=False,
         ) as bar:
-            task = bar.add_task(description, total=total, note="")
-            yield lambda n=1, note="": bar.update(task, advance=n, note=note)
+            number = bar.add_task(description, total=total, note="", about=False)
+            [task] = bar.tasks
+
+            def advance(
+                n: int = 1, note: str = "", total: int | None = None, about: bool = False
+            ) -> None:
+                if total is not None:
+                    task.total = total  # `update` would forget how fast it went so far
+                bar.update(number, advance=n, note=note, about=about)
+
+            yield advance
     else:
-        yield _plain_progress(description, total, unit)
+        with _plain_progress(description, total, unit) as plain:
+            yield plain
 
 
-def _plain_progress(description: str, total: int, unit: str) -> Advance:
+@contextlib.contextmanager
+def _plain_progress(description: str, known: int | None, unit: str) -> Iterator[Advance]:
     started = last = time.monotonic()
-    done = 0
+    done, said, guessed, latest = 0, 0, known is None, ""
 
-    def advance(n: int = 1, note: str = "") -> None:
-        nonlocal done, last
-        done += n
-        now = time.monotonic()
-        if now - last < PLAIN_SECONDS and done < total:
-            return
-        last = now
+    def tell(now: float) -> None:
+        nonlocal last, said
+        last, said = now, done
         rate = done / max(now - started, 1e-9)
         tail = f" in {now - started:.0f} s"
-        if done < total:
-            tail = f", {(total - done) / rate:.0f} s left" if done else f" after{tail[3:]}"
-        tail += f"  {note}" if note else ""
-        say(f"{description}: {done}/{total} {unit}, {rate:,.1f}/s{tail}")
+        if known is not None and done < known:
+            tail = f", {(known - done) / rate:.0f} s left" if done else f" after{tail[3:]}"
+        tail += f"  {latest}" if latest else ""
+        of = _of_total(done, known, about=guessed)
+        say(f"{description}: {of} {unit}, {rate:,.1f}/s{tail}")
 
-    return advance
+    def advance(n: int = 1, note: str = "", total: int | None = None, about: bool = False) -> None:
+        nonlocal done, known, guessed, latest
+        done, latest = done + n, note
+        if total is not None:
+            known, guessed = total, about
+        now = time.monotonic()
+        is_end = n > 0 and not guessed and known is not None and done - n < known <= done
+        if is_end or now - last >= PLAIN_SECONDS:
+            tell(now)
+
+    yield advance
+    if guessed and done > said:
+        tell(time.monotonic())
 
 
 def say(text: str, style: str = "") -> None:

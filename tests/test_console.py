@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 
@@ -98,6 +99,35 @@ def test_a_terminal_gets_a_bar_with_rate_and_note(monkeypatch: pytest.MonkeyPatc
         advance(2, note="loss 0.25")
     shown = buffer.getvalue()
     assert "Training" in shown and "4/4" in shown and "loss 0.25" in shown and "left" in shown
+
+
+def test_a_long_note_leaves_the_bar_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = seen(monkeypatch, terminal=True, width=80)
+    with progress("Writing", total=4) as advance:
+        for _ in range(4):
+            advance(1, note="left out 1,234 (too short 600, not novel 400), " * 3)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", buffer.getvalue())
+    last = [line for line in plain.replace("\r", "\n").splitlines() if "4/4" in line][-1]
+    assert "rows/s" in last and "left 0:00:00" in last and "left out" not in last
+    assert "not novel 400" in plain
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_whose_end_nobody_knows(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    buffer = seen(monkeypatch, terminal=terminal)
+    with progress("Writing", None) as advance:
+        advance(2, "first")
+    assert "2/" not in buffer.getvalue() and "first" in buffer.getvalue()
+    with progress("Writing", None) as advance:
+        advance(2)
+        advance(1, "then", total=9, about=True)
+    assert "3/~9" in buffer.getvalue()
+    with progress("Writing", None) as advance:
+        advance(2)
+        advance(1, "last", total=3)
+        advance(0, "after it", total=3)
+    assert "3/3" in buffer.getvalue()
+    assert buffer.getvalue().count("Writing: 3/3") == (0 if terminal else 1)
 
 
 @pytest.mark.parametrize("options", [{"total": 0}, {"total": 5, "shown": False}])

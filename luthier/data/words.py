@@ -30,6 +30,15 @@ _BASE = 0x9E3779B97F4A7C15
 _SPREAD = np.uint64(0xD6E8FEB86659FD93)
 
 
+def word_count(text: str) -> int:
+    """The words of a text, for limits of its length.
+
+    In ASCII what white space sets apart, so that "don't" is one. In other letters as `hashed_words`
+    has them: in scripts without spaces, where `split` sees one word, every character.
+    """
+    return len(text.split()) if text.isascii() else len(hashed_words([text])[0])
+
+
 def hashed_words(texts: Sequence[str]) -> tuple[Hashes, NDArray[np.int64]]:
     """Hashes of the words of every text, in order.
 

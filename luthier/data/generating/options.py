@@ -18,6 +18,7 @@ def problems(
     numbers: Mapping[str, tuple[float, float]],
     switches: Collection[str] = (),
     optional: Collection[str] = (),
+    prefix: str = "",
 ) -> Iterator[str]:
     """What is wrong with the values of options, one sentence each.
 
@@ -27,6 +28,7 @@ def problems(
         numbers: other numbers, each with its range.
         switches: those that are true or false.
         optional: those that may be null.
+        prefix: what stands before their names, where they are part of an option.
     """
     for name, value in given.items():
         if value is None and name in optional:
@@ -35,13 +37,13 @@ def problems(
         if name in counts:
             least = counts[name]
             if not is_number or not isinstance(value, int) or value < least:
-                yield f"{name} is {value!r}, expected a whole number of at least {least}."
+                yield f"{prefix}{name} is {value!r}, expected a whole number of at least {least}."
         elif name in numbers:
             low, high = numbers[name]
             if not is_number or not low <= value <= high:
-                yield f"{name} is {value!r}, expected a number from {low:g} to {high:g}."
+                yield f"{prefix}{name} is {value!r}, expected a number from {low:g} to {high:g}."
         elif name in switches and not isinstance(value, bool):
-            yield f"{name} is {value!r}, expected true or false."
+            yield f"{prefix}{name} is {value!r}, expected true or false."
     if given.get("top_p") == 0:
         yield "top_p is 0, which leaves no token to choose; temperature: 0 is greedy."
 

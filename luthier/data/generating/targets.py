@@ -10,10 +10,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from luthier.data.generating.options import problems, require_none
 from luthier.errors import DataError, unknown
+
+ROWS = 100
+"""Ours: where nothing is said of how many."""
+_SHOWN_CELLS = 12
+"""Whose counts are shown while rows are written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +133,21 @@ class Targets:
 
     @property
     def balance(self) -> str:
-        """How full the cells are, in a line."""
-        return " ".join(f"{c.name}:{self.kept[c.name]}/{c.rows}" for c in self.cells)
+        """How full the cells are, in a line: those that lack most, where there are many."""
+        shown: Sequence[Cell] = self.cells
+        if len(shown) > _SHOWN_CELLS:
+            shown = sorted(shown, key=self.lacking, reverse=True)[:_SHOWN_CELLS]
+        said = " ".join(
+            f"{c.name}:{self.kept[c.name]}/{c.rows}{' given up' * (c.name in self.stuck)}"
+            for c in shown
+        )
+        more = len(self.cells) - len(shown)
+        return said + (f" and {more} more" if more else "")
+
+    @property
+    def wanted(self) -> int:
+        """Rows that there will be: what is asked for, less what was given up."""
+        return sum(self.kept[c.name] + max(0, self.lacking(c)) for c in self.cells)
 
     def cell(self, name: str) -> Cell:
         """The cell of a name."""
@@ -168,61 +187,103 @@ class Yield:
 
 
 def cells_of(
-    rows: int | Mapping[str, int],
+    rows: int | Mapping[str, int] | None,
     labels: Sequence[str],
     categories: Sequence[Mapping[str, str | int]],
 ) -> list[Cell]:
     """The cells of a task.
 
     Args:
-        rows: how many in all, shared out evenly, or for each label (or category).
+        rows: how many in all, or for each label (or category); None: what the categories say, and
+            ROWS in all where none says anything. What categories with `rows` of their own leave is
+            shared out evenly among the others.
         labels: the closed label set; empty for free text.
         categories: kinds of rows: {name, label, about, rows}; empty: labels are counted.
 
     Raises:
-        DataError: a label or category that is not there, or counts that do not go together.
+        DataError: labels or categories that are not there, or counts that do not go together.
     """
-    kinds = [_category(number, given, labels) for number, given in enumerate(categories, 1)]
+    wrong = [said for n, one in enumerate(categories, 1) for said in _of_category(n, one, labels)]
+    require_none("task", wrong)
+    kinds = [Cell(str(k["name"]), str(k.get("label", "")), 0, str(k.get("about", "")))
+             for k in categories]  # fmt: skip
+    given = {str(k["name"]): int(k["rows"]) for k in categories if k.get("rows") is not None}
     names = [kind.name for kind in kinds] or list(labels) or ["rows"]
     if len(set(names)) < len(names):
-        raise DataError("generator 'task': categories: two have the same name.")
-    missing = [label for label in labels if kinds and label not in {k.label for k in kinds}]
-    if missing:
-        raise DataError(
-            f"generator 'task': categories: none is of the label '{missing[0]}'. Add one: "
-            f"{{name: ..., label: {missing[0]}}}."
-        )
-    if not kinds:
-        kinds = [Cell(name, name if labels else "", 0) for name in names]
-    if isinstance(rows, Mapping):
-        for name in rows:
-            if name not in names:
-                kind = "category" if categories else "label"
-                raise DataError(f"generator 'task': rows: {unknown(kind, name, names)}")
-        counts = {name: int(rows.get(name, 0)) for name in names}
-    elif any(kind.rows for kind in kinds):
-        counts = {kind.name: kind.rows for kind in kinds}
-    else:
-        each, over = divmod(rows, len(names))
-        counts = {name: each + (place < over) for place, name in enumerate(names)}
+        wrong.append("categories: two have the same name.")
+    for label in labels:
+        if kinds and label not in {kind.label for kind in kinds}:
+            wrong.append(
+                f"categories: none is of the label '{label}'. Add one: {{name: ..., label: "
+                f"{label}}}."
+            )
+    require_none("task", wrong)
+    kinds = kinds or [Cell(name, name if labels else "", 0) for name in names]
+    what = "category" if categories else "label"
+    counts = _counts(rows, names, given, what)
     found = [Cell(k.name, k.label, counts[k.name], k.about) for k in kinds if counts[k.name] > 0]
     if not found:
         raise DataError("generator 'task': rows: no rows are asked for.")
     return found
 
 
-def _category(number: int, given: Mapping[str, str | int], labels: Sequence[str]) -> Cell:
-    where = f"generator 'task': categories.{number}"
+def _counts(
+    rows: int | Mapping[str, int] | None, names: Sequence[str], given: Mapping[str, int], what: str
+) -> dict[str, int]:
+    """Rows of every cell; nobody is left without by an omission."""
+    counts, wrong = dict(given), []
+    rest = [name for name in names if name not in given]
+    if isinstance(rows, Mapping):
+        for name, count in rows.items():
+            if str(name) not in names:
+                wrong.append(f"rows: {unknown(what, str(name), names)}")
+            elif counts.setdefault(str(name), count) != count:
+                wrong.append(f"rows.{name} is {count}, and its category says {counts[str(name)]}.")
+        for name in names:
+            if name not in counts:
+                wrong.append(
+                    f"rows: nothing is said of the {what} '{name}'; say {name}: 0 if it is to have "
+                    "none."
+                )
+    elif rows is None and given and rest:
+        wrong.append(
+            f"categories: {_listed(rest)} without rows, and others with. Give each its rows, or "
+            "say by rows: how many there are to be in all."
+        )
+    else:
+        own = sum(given.values())
+        total = rows if rows is not None else (own if given else ROWS)
+        left = max(0, total - own)
+        if left < len(rest):
+            others = f", of which other categories have {own}" if given else ""
+            wrong.append(f"rows is {total}{others}: none is left for {_listed(rest[left:])}.")
+        elif not rest and total != own:
+            wrong.append(f"rows is {total}, and the categories say {own}; leave out one of them.")
+        for place, name in enumerate(rest):
+            each, over = divmod(left, len(rest))
+            counts[name] = each + (place < over)
+    require_none("task", wrong)
+    return counts
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _of_category(
+    number: int, given: Mapping[str, str | int], labels: Sequence[str]
+) -> Iterator[str]:
+    """What is wrong with a category of a recipe."""
+    where = f"categories.{number}"
     known = {"name", "label", "about", "rows"}
     if not isinstance(given, Mapping) or "name" not in given:
-        raise DataError(f"{where}: expected {{name: ..., label: ..., about: ..., rows: ...}}.")
-    for key in given:
-        if key not in known:
-            raise DataError(f"{where}: {unknown('key', str(key), known)}")
+        yield f"{where}: expected {{name: ..., label: ..., about: ..., rows: ...}}."
+        return
+    yield from (f"{where}: {unknown('key', str(k), known)}" for k in given if k not in known)
     label = str(given.get("label", ""))
     if labels and label not in labels:
-        raise DataError(f"{where}: {unknown('label', label, labels)}")
-    rows = given.get("rows", 0)
-    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
-        raise DataError(f"{where}: rows is {rows!r}, expected a whole number.")
-    return Cell(str(given["name"]), label, rows, str(given.get("about", "")))
+        yield f"{where}: {unknown('label', label, labels)}"
+    rows = {"rows": given.get("rows")}
+    yield from problems(
+        rows, counts={"rows": 0}, numbers={}, optional=("rows",), prefix=f"{where}: "
+    )

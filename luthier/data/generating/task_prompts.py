@@ -7,7 +7,7 @@ and strong ones a specification; every chat server takes it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from luthier.data.generating.seeds import Seed
 from luthier.data.generating.targets import Cell
@@ -16,6 +16,9 @@ from luthier.example import Message
 _LEAD = re.compile(
     r"^(?:input|text|sentence|row|example|answer|output|label)\s*:\s*", re.IGNORECASE
 )
+_TASK, _ANSWER = "The task of the dataset:", "answer is the text of one input"
+_KINDS, _HAS = "Kinds of inputs:", "This input has the label"
+_CHANGE = "Change as few words as possible"
 _NUMBERED = re.compile(r"^\d{1,3}[.)]\s+")
 _QUOTES = (('"', '"'), ("“", "”"), ("'", "'"), ("`", "`"))
 
@@ -29,9 +32,8 @@ def introduction(description: str, cells: Sequence[Cell]) -> str:
     """
     kinds = "".join(f"\n- {_kind(cell)}: {cell.about}" for cell in cells if cell.about)
     return (
-        f"You write rows of a dataset, one at a time. The task of the dataset: {description} Each "
-        "answer is the text of one input and nothing else, and differs from all before."
-        + (f"\nKinds of inputs:{kinds}" if kinds else "")
+        f"You write rows of a dataset, one at a time. {_TASK} {description} Each {_ANSWER} and "
+        "nothing else, and differs from all before." + (f"\n{_KINDS}{kinds}" if kinds else "")
     )
 
 
@@ -73,8 +75,8 @@ def contrast(
         cell: what it is to become.
     """
     asked = (
-        f"This input has the label {original.output}:\n{original.input}\nChange as few words as "
-        f"possible, so that it becomes this. {_kind(cell)}"
+        f"{_HAS} {original.output}:\n{original.input}\n{_CHANGE}, so that it becomes this. "
+        f"{_kind(cell)}"
     )
     return (*_so_far(introduced, shown), Message("user", asked))
 
@@ -109,6 +111,37 @@ def answer_input(
         answer = seed.output if not choices or seed.output in choices else seed.category
         turns += [Message("user", seed.input), Message("assistant", answer or seed.output)]
     return (*turns, Message("user", text))
+
+
+def own_lines(cells: Sequence[Cell], axes: Mapping[str, Sequence[str]]) -> list[re.Pattern[str]]:
+    """Patterns of what the prompts say themselves, by which a copy of them is known.
+
+    "Label: joy" is the prompt's wherever it stands if `joy` is a label; "two of a kind: ..." is
+    not. Levels of axes are, and the request, where a line begins with them.
+
+    Args:
+        cells: what is to be written.
+        axes: levels of each way to differ.
+    """
+    labels = {cell.label for cell in cells} - {""}
+    kinds = {cell.name for cell in cells if cell.name != cell.label}
+    found = [r"(?im)^\W*a new input[.:]", r"(?i)\brows? of (?:a|the) dataset\s*[:,]"]
+    found += [rf"(?i){re.escape(said)}" for said in (_CHANGE, _HAS, _TASK, _ANSWER, _KINDS)]
+    for head, names in (("label", labels), ("kind", kinds)):
+        if names:
+            found.append(rf"(?<!\w)(?i:{head})\s*:\s*(?:{_any(names)})(?!\w)")
+    for axis, levels in axes.items():
+        found.append(rf"(?m)^\W*{re.escape(axis)}\s*:\s*(?:{_any(levels)})(?!\w)")
+    return [re.compile(pattern) for pattern in found]
+
+
+def _any(names: Iterable[str]) -> str:
+    return "|".join(map(re.escape, sorted(names)))
+
+
+def leaked(text: str, lines: Sequence[re.Pattern[str]]) -> str | None:
+    """What a text has of the prompt's own lines; None: nothing."""
+    return next((found.group().strip() for line in lines if (found := line.search(text))), None)
 
 
 def as_input(text: str) -> str:

@@ -15,6 +15,7 @@ import asyncio
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,8 @@ from luthier.run import RUNS, Run
 GENERATORS = Registry("generator", "luthier.data.generators")
 CALLS = "calls.jsonl"
 FOLDER = "generated"
+_SHOWN_SECONDS = 0.1
+"""Between two looks at the progress line where no row came."""
 
 
 def written_sources(
@@ -119,7 +122,7 @@ def _write(
     write = GENERATORS.build(config.use, **options)
     started = time.monotonic()
     session = Session(section, log, budget=purse or config.budget, runs=runs, purpose=folder.name)
-    with _shown(config.use, _wanted(config), session) as show:
+    with _shown(config.use, session) as show:
         writing = Writing(
             session=session, seed=recipe.seed, method=config.use, root=root,
             window=config.window or 2 * section.concurrency, labels=recipe.labels, show=show,
@@ -139,14 +142,6 @@ def _write(
             + (f". Left out: {reasons}; see {folder / 'left_out.jsonl'}" if reasons else "")
             + "."
         )
-
-
-def _wanted(config: GenerateConfig) -> int:
-    """Rows that are asked for, for the progress bar; 0 where that is not one number."""
-    rows = config.options.get("rows")
-    if isinstance(rows, dict):
-        rows = sum(n for n in rows.values() if isinstance(n, int))
-    return rows if isinstance(rows, int) else 0
 
 
 async def _run(session: Session, write: Any, writing: Writing) -> str | None:
@@ -220,15 +215,28 @@ def _save(folder: Path, writing: Writing, config: GenerateConfig, stopped: str |
 
 
 @contextmanager
-def _shown(method: str, wanted: int, session: Session) -> Iterator[Any]:
-    """Progress: rows kept and left out, tokens a second, cost."""
-    with progress(f"Writing ({method})", wanted) as advance:
+def _shown(method: str, session: Session) -> Iterator[Any]:
+    """Progress: rows kept, those left out and why mostly, tokens a second, cost, time left."""
+    last = 0.0
+    with progress(f"Writing ({method})", None) as advance:
 
         def show(writing: Writing, kept: int) -> None:
-            note = f"left out {sum(writing.reasons.values()):,}, {_spent(session)}  {writing.live}"
-            advance(kept, note)
+            nonlocal last
+            now = time.monotonic()
+            if not kept and now - last < _SHOWN_SECONDS:
+                return
+            last = now
+            note = f"left out {_left_out(writing.reasons)}, {_spent(session)}  {writing.live}"
+            expected = writing.wanted or max(round(writing.expected), len(writing.rows))
+            advance(kept, note.rstrip(), expected or None, not writing.wanted)
 
         yield show
+
+
+def _left_out(reasons: Counter[str]) -> str:
+    """How many rows were left out, and the commonest rules."""
+    rules = ", ".join(f"{what} {n:,}" for what, n in reasons.most_common(3))
+    return f"{reasons.total():,}" + (f" ({rules})" if rules else "")
 
 
 def _spent(session: Session) -> str:
@@ -252,6 +260,8 @@ def _tell(writing: Writing, session: Session, stopped: str | None, seconds: floa
         f"{writing.method}: {_spent(session)}, {tally.prompt_tokens:,} prompt tokens and "
         f"{tally.completion_tokens:,} generated in {duration(seconds)}"
     )
+    if writing.live:
+        say(f"{writing.method}: {writing.live}")
     for note in writing.notes:
         say(f"{writing.method}: {note}", style="yellow")
     if stopped:

@@ -52,13 +52,17 @@ class Writing:
     notes: list[str] = field(default_factory=list)
     """What the method wants said in the summary: why it stopped, what it could not do."""
     live: str = ""
-    """Shown behind the progress bar."""
+    """Shown below the progress bar: how full each kind is, how far the method has got."""
     wanted: int = 0
-    """Rows that are to be written, for the progress bar; 0: nobody knows."""
+    """Rows that are to be written, for the progress bar; 0: no number is asked for."""
+    expected: float = 0.0
+    """Where none is: rows that there will be, by what came so far; 0: nobody knows yet."""
 
     async def ask(self, request: Request) -> Completion:
         """The model's answer; see `Session.ask`."""
-        return await self.session.ask(request)
+        completion = await self.session.ask(request)
+        self.show(self, 0)
+        return completion
 
     async def in_order(
         self,

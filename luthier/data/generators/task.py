@@ -9,19 +9,19 @@ were not, and why.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from luthier.data.generating import task_prompts as prompts
 from luthier.data.generating.seeds import Seed, read_seeds
 from luthier.data.generating.targets import Aim, Cell, Targets, Yield, cells_of
+from luthier.data.generating.task_settings import Settings, checked
 from luthier.data.generating.writing import Write, Writing
 from luthier.data.held_out import HeldOut
 from luthier.data.novelty import NoveltyPool
+from luthier.data.words import word_count
 from luthier.errors import DataError
 from luthier.inference.request import Completion, Request
 
@@ -32,36 +32,11 @@ _SAME_SHOTS = 32
 """Requests in a row that are shown the same seeds, those for one label or category."""
 
 
-class _Settings(NamedTuple):
-    description: str
-    seeds: Path
-    input: str
-    output: str
-    rows: int | Mapping[str, int]
-    categories: Sequence[Mapping[str, Any]]
-    output_first: float
-    axes: Mapping[str, Sequence[str]]
-    hard_negatives: float
-    votes: int
-    votes_lora: str | None
-    shots: int
-    novelty: float
-    avoid: Sequence[str]
-    min_words: int
-    max_words: int
-    max_tokens: int
-    temperature: float
-    top_p: float
-    one_line: bool
-    patience: int
-    min_yield: float
-
-
 def build(
     *,
     description: str,
     seeds: str,
-    rows: int | dict[str, int] = 100,
+    rows: int | dict[str, int] | None = None,
     input: str = "input",
     output: str = "output",
     categories: list[dict[str, Any]] | None = None,
@@ -87,7 +62,8 @@ def build(
     Args:
         description: what the task is, and what its labels mean; the model reads it.
         seeds: a file of 5 to 50 solved rows.
-        rows: how many, shared out evenly, or for each label or category.
+        rows: how many, shared out evenly, or for each label or category; null: 100, or as many as
+            the categories say. What categories of their own `rows` leave goes to the others.
         input: input column of the seeds.
         output: output or label column of the seeds.
         categories: kinds of rows: {name, label, about, rows}, each counted for itself.
@@ -102,7 +78,8 @@ def build(
         novelty: rows whose ROUGE-L with a seed or another row exceeds this are left out (0.7 in
             Self-Instruct).
         avoid: test files; what resembles a row of theirs is left out.
-        min_words: shorter inputs are left out.
+        min_words: shorter inputs are left out. In scripts that put no spaces between words, every
+            character counts as one.
         max_words: longer ones too (150 in Self-Instruct).
         max_tokens: of one input.
         temperature: of the sampling; answers to `votes` are the likeliest, or sampled if several.
@@ -110,37 +87,22 @@ def build(
         one_line: inputs are single lines; what comes after the first is cut off.
         patience: requests in vain after which a label or category is given up.
         min_yield: rows per request, over the last `patience` requests, below which writing stops.
+
+    Raises:
+        DataError: values that make no sense.
     """
-    avoided = [avoid] if isinstance(avoid, str) else list(avoid or [])
-    settings = _Settings(
-        description.strip(), Path(seeds), input, output, rows, categories or [], output_first,
-        axes or {}, hard_negatives, votes, votes_lora, shots, novelty, avoided, min_words,
-        max_words, max_tokens, temperature, top_p, one_line, patience, min_yield,
+    settings = checked(
+        description=description, seeds=seeds, rows=rows, input=input, output=output,
+        categories=categories, output_first=output_first, axes=axes, hard_negatives=hard_negatives,
+        votes=votes, votes_lora=votes_lora, shots=shots, novelty=novelty, avoid=avoid,
+        min_words=min_words, max_words=max_words, max_tokens=max_tokens, temperature=temperature,
+        top_p=top_p, one_line=one_line, patience=patience, min_yield=min_yield,
     )  # fmt: skip
-    _check(settings)
 
     async def write(writing: Writing) -> None:
         await _Task(settings, writing).write()
 
     return write
-
-
-def _check(settings: _Settings) -> None:
-    for name in ("output_first", "hard_negatives", "min_yield", "novelty", "top_p"):
-        value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-            raise DataError(f"generator 'task': {name} is {value!r}, expected 0 to 1.")
-    for name, least in (("votes", 0), ("shots", 0), ("patience", 1), ("max_tokens", 1)):
-        value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise DataError(
-                f"generator 'task': {name} is {value!r}, expected a whole number from {least} on."
-            )
-    if not settings.description:
-        raise DataError("generator 'task': description is empty; the model knows the task by it.")
-    for axis, levels in settings.axes.items():
-        if not isinstance(levels, list) or not levels:
-            raise DataError(f"generator 'task': axes.{axis} needs a list of levels.")
 
 
 class _Proposal(NamedTuple):
@@ -159,7 +121,7 @@ class _Proposal(NamedTuple):
 
 @dataclass
 class _Task:
-    settings: _Settings
+    settings: Settings
     writing: Writing
     asked: int = 0
     """Requests for inputs so far."""
@@ -179,13 +141,15 @@ class _Task:
         self._require_seeds()
         cells = cells_of(settings.rows, self.labels, settings.categories)
         self.introduced = prompts.introduction(settings.description, cells)
+        own = "\n".join(seed.input for seed in self.seeds)
+        self.leaks = [p for p in prompts.own_lines(cells, settings.axes) if not p.search(own)]
         self.targets = Targets(cells, settings.axes, settings.patience)
         self.rate = Yield(settings.patience, settings.min_yield)
         self.pool = NoveltyPool(threshold=settings.novelty or 1.0, unicode=True)
         for seed in self.seeds:
             self._remember(seed.input, seed.id)
         self.tests = HeldOut(settings.avoid)
-        writing.wanted = sum(cell.rows for cell in cells)
+        writing.wanted, writing.live = self.targets.wanted, self.targets.balance
 
     def _require_seeds(self) -> None:
         labels = Counter(seed.output for seed in self.seeds)
@@ -299,7 +263,7 @@ class _Task:
 
     def _read(self, aim: Aim, completion: Completion) -> _Proposal:
         found = _Proposal(aim, prompts.as_input(completion.text), [completion])
-        settings, words = self.settings, len(found.text.split())
+        settings, words = self.settings, word_count(found.text)
         reason = None
         if completion.unfit is not None:
             reason = f"unfit: {completion.unfit}"
@@ -311,7 +275,7 @@ class _Task:
             reason = f"too short: {words} words"
         elif words > settings.max_words:
             reason = f"too long: {words} words"
-        elif leak := _leaked(found.text):
+        elif leak := prompts.leaked(found.text, self.leaks):
             reason = f"leaked prompt words: '{leak}'"
         return found._replace(reason=reason)
 
@@ -389,7 +353,7 @@ class _Task:
             reason, cell = f"label full: there are enough rows of {cell.name}", None
         self.targets.came(found.aim, cell.name if cell else None)
         self.rate.came(reason is None)
-        self.writing.live = self.targets.balance
+        self.writing.wanted, self.writing.live = self.targets.wanted, self.targets.balance
         fields, parents = self._fields(found, cell), self._parents(found)
         if reason is not None:
             self.writing.leave_out(reason, fields, found.calls, parents=parents)
@@ -463,14 +427,3 @@ def _one_of_each(seeds: Sequence[Seed], choices: Sequence[str], most: int) -> li
             if waiting and len(found) < most:
                 found.append(waiting.pop(0))
     return found
-
-
-_LEAKS = re.compile(
-    r"\ba new input\b|\brows? of (?:a|the) dataset\b|\b(?:label|kind)\s*:|change as few words",
-    re.IGNORECASE,
-)
-
-
-def _leaked(text: str) -> str | None:
-    found = _LEAKS.search(text)
-    return found.group().strip() if found else None

@@ -113,8 +113,7 @@ def paraphrase(
     out = out or Path(f"{Path(name.partition('#')[0]).stem}.paraphrased.yaml")
     with CallLog(out.with_suffix(".calls.jsonl")) as log:
         session = Session(section, log, runs=runs)
-        found = asyncio.run(_all(session, fit, per_template, check_meaning, seed))
-    kept, reasons = _sorted_out(found, fit, per_template)
+        kept, reasons = asyncio.run(_all(session, fit, per_template, check_meaning, seed))
     if not kept:
         told = ", ".join(f"{what} ({n})" for what, n in reasons.most_common())
         raise CheckFailed(f"template '{name}': no rewording could be kept: {told}.")
@@ -140,19 +139,31 @@ def print_paraphrased(found: Paraphrased) -> None:
 
 async def _all(
     session: Session, templates: Sequence[Template], wanted: int, check: bool, seed: int
-) -> list[_Reworded]:
-    total = len(templates) * wanted * TRIES
-    with progress("Rewording", total, "requests") as advance:
+) -> tuple[list[_Reworded], Counter[str]]:
+    """Ask for as many rewordings as are lacking, until none is, or no more is to be tried."""
+    sieve = _Sieve(templates)
+    asked: Counter[str] = Counter()
+    with progress("Rewording", None, "requests") as advance:
 
         async def one(template: Template, number: int) -> _Reworded:
             found = await _reworded(session, template, number, check, seed)
-            advance(1)
+            note = f"kept {len(sieve.kept)} of {len(templates) * wanted}"
+            advance(1, note, asked.total(), True)
             return found
 
         async with asking(session):
-            return await asyncio.gather(
-                *(one(t, n) for t in templates for n in range(wanted * TRIES))
-            )
+            while True:
+                jobs = []
+                for template in templates:
+                    before = asked[template.name]
+                    lacking = wanted - sieve.counts[template.name]
+                    numbers = range(before, min(before + lacking, wanted * TRIES))
+                    asked[template.name] += len(numbers)
+                    jobs += [one(template, number) for number in numbers]
+                if not jobs:
+                    return sieve.kept, sieve.reasons
+                for found in await asyncio.gather(*jobs):
+                    sieve.take(found)
 
 
 async def _reworded(
@@ -187,49 +198,61 @@ async def _reworded(
     return _Reworded(template, text, reason, calls)
 
 
-def _sorted_out(
-    found: Sequence[_Reworded], templates: Sequence[Template], wanted: int
-) -> tuple[list[_Reworded], Counter[str]]:
-    """The first rewordings of each template that are good, and not nearly another's."""
-    pool = NoveltyPool(threshold=TOO_SIMILAR, unicode=True)
-    for template in templates:
-        pool.add(pool.read(template.prompt_text))
-    kept: list[_Reworded] = []
-    reasons: Counter[str] = Counter()
-    counts: Counter[str] = Counter()
-    for one in found:
-        name = one.original.name
+class _Sieve:
+    """Keeps rewordings that are good, and not nearly another's."""
+
+    def __init__(self, templates: Sequence[Template]) -> None:
+        self.kept: list[_Reworded] = []
+        self.counts: Counter[str] = Counter()
+        """Kept, by the name of the original."""
+        self.reasons: Counter[str] = Counter()
+        self._pool = NoveltyPool(threshold=TOO_SIMILAR, unicode=True)
+        for template in templates:
+            self._pool.add(self._pool.read(template.prompt_text))
+
+    def take(self, one: _Reworded) -> None:
         if one.reason is not None:
-            reasons[one.reason.partition(":")[0]] += 1
-        elif counts[name] == wanted:
-            reasons["enough"] += 1
-        elif pool.closest(words := pool.read(one.text)) is not None:
-            reasons["too similar"] += 1
+            self.reasons[one.reason.partition(":")[0]] += 1
+        elif self._pool.closest(words := self._pool.read(one.text)) is not None:
+            self.reasons["too similar"] += 1
         else:
-            pool.add(words)
-            counts[name] += 1
-            kept.append(one)
-    return kept, reasons
+            self._pool.add(words)
+            self.counts[one.original.name] += 1
+            self.kept.append(one)
 
 
 def _save(out: Path, originals: Sequence[Template], kept: Sequence[_Reworded], model: str) -> None:
     members: dict[str, Any] = {}
-    for template in originals:
-        own = template.name.replace("/", "_").replace("#", "_")
+    taken: set[str] = set()
+    # All of the originals before the first rewording, which may be called as one of them.
+    names = [_free(t.name.replace("/", "_").replace("#", "_"), taken) for t in originals]
+    for own, template in zip(names, originals, strict=True):
         members[own] = _member(template, template.prompt_text)
-        mine = [one for one in kept if one.original is template]
-        for number, one in enumerate(mine, 1):
+        for one in (one for one in kept if one.original is template):
             lineage = {
                 "reworded_from": template.name, "generator": one.calls[0].model or model,
                 "calls": [c.key for c in one.calls],
             }  # fmt: skip
-            members[f"{own}_{number}"] = _member(template, one.text) | {"lineage": lineage}
+            members[_free(f"{own}_1", taken)] = _member(template, one.text) | {"lineage": lineage}
     tree = {"description": originals[0].description, "templates": members}
     with atomic_write(out) as file:
         yaml = YAML(typ="safe", pure=True)
         yaml.default_flow_style, yaml.width, yaml.allow_unicode = False, 10_000, True
         yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
         yaml.dump(tree, file)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """A name that is not taken yet: this one, or with the next number that is free behind it."""
+    stem, _, number = name.rpartition("_")
+    if not stem or not number.isdigit():
+        stem, number = name, "0"
+    found, count = name, int(number)
+    while found in taken:
+        count += 1
+        found = f"{stem}_{count}"
+    taken.add(found)
+    return found
 
 
 def _member(template: Template, text: str) -> dict[str, Any]:

@@ -11,10 +11,20 @@ from typing import Any
 import pytest
 from scripted import Scripted, write
 
+from luthier.data.generating.seeds import Seed
 from luthier.data.generating.targets import Aim, Cell, Targets, cells_of
-from luthier.data.generating.task_prompts import as_choice, as_input
+from luthier.data.generating.task_prompts import (
+    as_choice,
+    as_input,
+    contrast,
+    introduction,
+    leaked,
+    own_lines,
+    request_for,
+)
 from luthier.data.generators.task import build
 from luthier.errors import DataError
+from luthier.example import Message
 from luthier.inference.config import BudgetSection
 from luthier.inference.request import Request
 
@@ -47,8 +57,16 @@ def strong(request: Request) -> str:
     return f"{kind} " + " ".join(chance.sample(WORDS, 8))
 
 
-def made(seeds: str, **options: Any) -> Any:
+def made(seeds: str, /, **options: Any) -> Any:
     return build(**{"description": "Tell the mood.", "seeds": seeds, "rows": 20, **options})
+
+
+def kinds(joy: int | None, anger: int | None) -> list[dict[str, Any]]:
+    """Two categories, with rows of their own or without."""
+    found: list[dict[str, Any]] = [{"name": "a", "label": "joy"}, {"name": "b", "label": "anger"}]
+    for kind, rows in zip(found, (joy, anger), strict=True):
+        kind.update({} if rows is None else {"rows": rows})
+    return found
 
 
 def test_targets_are_met_to_the_row(seeds: str, tmp_path: Path) -> None:
@@ -63,14 +81,14 @@ def test_targets_are_met_to_the_row(seeds: str, tmp_path: Path) -> None:
 
 
 def test_categories_are_counted_for_themselves(seeds: str, tmp_path: Path) -> None:
-    kinds = [
+    wanted = [
         {"name": "weather", "label": "joy", "rows": 3, "about": "of the sky"},
         {"name": "sport", "label": "joy", "rows": 5},
         {"name": "travel", "label": "anger", "rows": 7},
     ]
     backend = Scripted(strong)
     writing, _ = write(
-        made(seeds, categories=kinds, axes={"tone": ["calm", "loud"]}, votes=0),
+        made(seeds, rows=None, categories=wanted, axes={"tone": ["calm", "loud"]}, votes=0),
         backend, tmp_path / "log", labels=LABELS,
     )  # fmt: skip
     assert Counter(row["category"] for row in writing.rows) == {
@@ -203,6 +221,71 @@ def test_each_reason_is_told(seeds: str, tmp_path: Path, text: str) -> None:
     assert writing.left_out[0]["reason"].startswith(CASES[text])
 
 
+def test_scripts_without_spaces_have_words_too(tmp_path: Path) -> None:
+    path = tmp_path / "seeds.csv"
+    path.write_text("input,output\n今天天气非常好我很高兴,joy\n他把车停在我家门口真讨厌,anger\n")
+
+    def answers(request: Request) -> str:
+        asked = request.messages[-1].content
+        if "Answer with one of" in request.messages[0].content:
+            return "joy" if "高兴" in asked else "anger"
+        chance = random.Random(request.seed)
+        body = "".join(chr(0x4E00 + chance.randrange(5000)) for _ in range(15))
+        return ("高兴" if "Label: joy" in asked else "讨厌") + body
+
+    method = build(description="心情", seeds=str(path), rows=6, min_words=10, max_words=20)
+    writing, _ = write(method, Scripted(answers), tmp_path / "log", labels=LABELS)
+    assert len(writing.rows) == 6 and not writing.left_out
+
+
+CELLS = [Cell("weather", "joy", 1, "of the sky"), Cell("street", "anger", 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "leak"),
+    [
+        ("it was two of a kind: rain and more rain", None),
+        ("the label: a small one, came off", None),
+        ("the function takes a new input every time", None),
+        ("the rows of a dataset are shuffled", None),
+        ("a loud tone: calm it was not", None),
+        ("the label: joyful colours", None),
+        ("A new input. the sun is out", "A new input."),
+        ("the sun is out. Label: joy", "Label: joy"),
+        ("(kind: weather) the sun is out", "kind: weather"),
+        ("the sun is out\ntone: loud", "tone: loud"),
+        ("Change as few words as possible, so that", "Change as few words as possible"),
+        ("Sure, a row of the dataset: the sun is out", "row of the dataset:"),
+    ],
+)
+def test_what_counts_as_copied_from_the_prompt(text: str, leak: str | None) -> None:
+    assert leaked(text, own_lines(CELLS, {"tone": ["calm", "loud"]})) == leak
+
+
+def test_every_line_of_the_prompts_is_known_as_theirs() -> None:
+    introduced = introduction("Tell the mood.", CELLS)
+    row = Seed("1", "he is late", "anger", None)
+    asked = [*contrast(introduced, [], row, CELLS[0]), Message("user", request_for(CELLS[0], {}))]
+    lines = own_lines(CELLS, {})
+    for message in asked:
+        for line in message.content.splitlines():
+            assert leaked(line, lines) or line == row.input, line
+
+
+def test_words_that_seeds_have_are_the_tasks_own(tmp_path: Path) -> None:
+    path = tmp_path / "seeds.csv"
+    path.write_text(
+        "input,output\na jar with Label: joy on it,joy\na pot with Label: anger,anger\n"
+    )
+
+    def answers(request: Request) -> str:
+        return re.sub("^(joy|anger)", r"with Label: \1", strong(request))
+
+    method = build(description="Jars.", seeds=str(path), rows=4, votes=0)
+    writing, _ = write(method, Scripted(answers), tmp_path / "log", labels=LABELS)
+    assert len(writing.rows) == 4 and not writing.left_out
+
+
 def test_a_label_that_never_comes_is_given_up_with_its_reason(seeds: str, tmp_path: Path) -> None:
     def stubborn(request: Request) -> str:
         text = strong(request)
@@ -250,9 +333,33 @@ def test_free_text_rows_get_their_outputs_in_a_second_call(tmp_path: Path) -> No
         ({"categories": [{"name": "a", "label": "joy"}]}, "none is of the label 'anger'"),
         ({"categories": [{"label": "joy"}]}, "expected {name:"),
         ({"categories": [{"name": "a", "lable": "joy"}]}, "Did you mean 'label'?"),
-        ({"output_first": 2}, "expected 0 to 1"),
-        ({"votes": -1}, "whole number from 0"),
-        ({"axes": {"tone": []}}, "axes.tone needs"),
+        ({"output_first": 2}, "output_first is 2, expected a number from 0 to 1"),
+        ({"votes": -1}, "expected a whole number of at least 0"),
+        ({"axes": {"tone": []}}, "axes.tone is [], expected a list of levels"),
+        ({"axes": {"tone": ["calm", "calm"]}}, "names a level twice"),
+        ({"axes": ["tone"]}, "axes is ['tone'], expected a list of levels for each axis"),
+        ({"rows": "ten"}, "rows is 'ten', expected a whole number of at least 1"),
+        ({"rows": 2.5}, "rows is 2.5, expected a whole number"),
+        ({"rows": {"joy": "ten", "anger": 3}}, "rows.joy is 'ten', expected a whole number"),
+        ({"min_words": "x"}, "min_words is 'x'"),
+        ({"min_words": 9, "max_words": 8}, "min_words is 9, above max_words (8)"),
+        ({"temperature": "hot"}, "temperature is 'hot', expected a number from 0 to 2"),
+        ({"temperature": 5}, "temperature is 5"),
+        ({"top_p": 0}, "top_p is 0"),
+        ({"avoid": 5}, "avoid is 5, expected a file or a list of files"),
+        ({"seeds": 5}, "seeds is 5, expected a file"),
+        ({"input": 5}, "input is 5, expected a column"),
+        ({"votes_lora": 5}, "votes_lora is 5"),
+        ({"one_line": "yes"}, "one_line is 'yes', expected true or false"),
+        ({"description": 5}, "description is 5, expected text"),
+        ({"categories": {"a": 5}}, "categories is {'a': 5}, expected a list"),
+        ({"categories": [{"name": "a", "label": "joy", "rows": "ten"}]}, "categories.1: rows is"),
+        ({"rows": {"joy": 3}}, "nothing is said of the label 'anger'"),
+        ({"rows": 1}, "rows is 1: none is left for 'anger'"),
+        ({"rows": 9, "categories": kinds(4, 4)}, "rows is 9, and the categories say 8"),
+        ({"rows": 4, "categories": kinds(4, None)}, "none is left for 'b'"),
+        ({"rows": None, "categories": kinds(4, None)}, "'b' without rows, and others with"),
+        ({"rows": {"a": 3, "b": 5}, "categories": kinds(4, None)}, "rows.a is 3, and its category"),
         ({"description": " "}, "description is empty"),
         ({"output": "label"}, "no column 'label'"),
     ],
@@ -260,6 +367,36 @@ def test_free_text_rows_get_their_outputs_in_a_second_call(tmp_path: Path) -> No
 def test_mistakes_are_told(seeds: str, tmp_path: Path, options: dict[str, Any], said: str) -> None:
     with pytest.raises(DataError, match=re.escape(said)):
         write(made(seeds, **options), Scripted(strong), tmp_path / "log", labels=LABELS)
+
+
+def test_all_mistakes_are_told_at_once(seeds: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as told:
+        made(seeds, rows="ten", temperature="hot", axes=["a"], avoid=5, min_words="x")
+    for name in ("rows", "temperature", "axes", "avoid", "min_words"):
+        assert f"generator 'task': {name} is " in str(told.value)
+    wrong = [{"label": "joy"}, {"name": "b", "label": "angr"}, {"name": "c", "lable": "joy"}]
+    with pytest.raises(DataError) as told:
+        write(made(seeds, categories=wrong), Scripted(strong), tmp_path / "log", labels=LABELS)
+    assert all(f"categories.{n}" in str(told.value) for n in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("rows", "own", "counts"),
+    [
+        (50, (10, None), [10, 40]),
+        (7, (None, None), [4, 3]),
+        (None, (10, 3), [10, 3]),
+        (13, (10, 3), [10, 3]),
+        (None, (None, None), [50, 50]),
+        (None, (0, 3), [3]),
+        ({"a": 2}, (None, 3), [2, 3]),
+        ({"a": 2, "b": 0}, (None, None), [2]),
+    ],
+)
+def test_no_category_is_left_without_rows_by_an_omission(
+    rows: Any, own: tuple[int | None, int | None], counts: list[int]
+) -> None:
+    assert [cell.rows for cell in cells_of(rows, LABELS, kinds(*own))] == counts
 
 
 def test_every_seed_that_is_no_good_is_told(tmp_path: Path) -> None:

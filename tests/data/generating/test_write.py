@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from scripted_server import Scripted
 
+from luthier import console as consoles
 from luthier import pipeline
 from luthier import recipe as recipes
 from luthier.artifacts import DataStats, load_examples
@@ -156,6 +160,41 @@ def test_the_command(
     out, err = capsys.readouterr()
     assert json.loads(out)["generated"]["1-task"]["rows"] == 40
     assert "tokens/s" in err and "True:20/20 False:20/20" in err
+
+
+PROMISES = [{"name": "p", "label": "True", "rows": 6}, {"name": "v", "label": "False", "rows": 6}]
+
+
+@pytest.mark.parametrize(
+    ("answers", "options", "shown"),
+    [
+        ("task_answers", {"rows": 12}, ["12/12 ", "True:6/6 False:6/6", "left out 0,"]),
+        ("task_answers", {"rows": None, "categories": PROMISES}, ["12/12 ", "p:6/6 v:6/6"]),
+        ("self_instruct_answers", {"use": "self_instruct", "num_instructions": 20},
+         ["/~", "instructions:20/20", "(not needed "]),
+        ("instruction_answers", {"use": "evol_instruct", "rounds": 1}, ["/~", "seeds:68/68"]),
+        ("instruction_answers", {"use": "unnatural", "rows": 9}, ["9/9 ", "(field missing "]),
+    ],
+)  # fmt: skip
+def test_what_is_shown_while_rows_are_written(
+    make_run: MakeRun, sections: dict[str, Any], tmp_path: Path, answers: str,
+    options: dict[str, Any], shown: list[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    buffer = io.StringIO()
+    made = Console(file=buffer, force_terminal=True, width=200, highlight=False)
+    monkeypatch.setattr(consoles, "console", made)
+    source = sections["data"]["sources"][0]
+    if options.get("use", "task") == "task":
+        options = source["generate"] | options
+    prices = {"input": 0.15, "output": 0.6}
+    with Scripted(tmp_path / "other", answers=answers, path=(Path(__file__).parent,)) as server:
+        llm = {**sections["data"]["llm"], "base_url": server.base_url, "prices": prices}
+        make_run(data={"llm": llm, "sources": [{"generate": options}]})
+        pipeline.write_rows(recipes.load(tmp_path / "recipe.yaml"), runs=tmp_path / "runs")
+    seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", buffer.getvalue())
+    seen = seen[: seen.index(": rows")]  # before the table of what was left out
+    for text in (*shown, "rows/s", "left 0:00:0", "tokens/s", "USD"):
+        assert text in seen
 
 
 def test_mistakes_have_their_lines(tmp_path: Path, tiny_model_dir: Path) -> None:

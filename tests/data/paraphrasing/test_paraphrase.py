@@ -11,7 +11,7 @@ import pytest
 from scripted_server import Scripted
 
 from luthier.cli import app
-from luthier.data.paraphrasing.paraphrase import paraphrase
+from luthier.data.paraphrasing.paraphrase import TRIES, paraphrase
 from luthier.data.paraphrasing.same_template import difference
 from luthier.data.templating.template import Template
 from luthier.data.templating.template_fields import placeholders
@@ -59,12 +59,28 @@ def test_a_set_grows_by_rewordings_that_are_the_same(
         assert template.completion_text == "{output}"
     reworded = [t for t in templates if t.metadata]
     assert len({t.prompt_text for t in reworded}) == 8
+    rewordings = [
+        one for one in server.asked() if "You reword" in one["body"]["messages"][0]["content"]
+    ]
+    assert len(rewordings) == found.kept + sum(found.left_out.values()) < 24, "no more than needed"
     assert {t.metadata["reworded_from"] for t in reworded} == {f"{own}#plain", f"{own}#letter"}
     assert all(t.metadata["generator"] and len(t.metadata["calls"]) == 3 for t in reworded)
     asked = len(server.asked())
     text = out.read_bytes()
     paraphrase(own, server.section(), per_template=4, out=out)
     assert out.read_bytes() == text and len(server.asked()) == asked, "the log answers"
+
+
+def test_a_rewording_takes_no_name_that_an_original_has(
+    server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("two.yaml").write_text(SET.replace("plain:", "ask:").replace("letter:", "ask_1:"))
+    found = paraphrase("two.yaml", server.section(), per_template=2, out=Path("o.yaml"))
+    templates = load_templates("o.yaml", Path())
+    assert found.kept == 4 and len(templates) == 6
+    before = {t.prompt_text for t in load_templates("two.yaml", Path())}
+    assert before < {t.prompt_text for t in templates}
 
 
 def test_the_command(
@@ -99,6 +115,7 @@ def test_nothing_kept_says_no(own: str, tmp_path: Path) -> None:
     ):
         paraphrase(own, server.section(), out=tmp_path / "x.yaml")
     assert not (tmp_path / "x.yaml").exists()
+    assert len(server.asked()) == 2 * 3 * TRIES
 
 
 def test_what_cannot_be_reworded_is_told(server: Scripted, tmp_path: Path) -> None:
@@ -130,6 +147,43 @@ ORIGINAL = Template(
 )  # fmt: skip
 def test_each_rule(text: str, reason: str | None) -> None:
     said = difference(ORIGINAL, text)
+    assert (said or "").partition(":")[0] == (reason or "")
+
+
+OPTIONS = "Is this spam?\n{text}\nOPTIONS:\n- spam\n- ham"
+LETTERS = "Which is it?\n(A) spam\n(B) ham\n{text}"
+ASKED = "Answer spam, ham or unsure.\n{text}"
+QUESTION = "Is this message spam or ham?\n{text}"
+
+
+@pytest.mark.parametrize(
+    ("original", "text", "reason"),
+    [
+        (OPTIONS, "Could this be spam?\n{text}\nPick one: junk or fine", "options"),
+        (OPTIONS, "{text}\nOPTIONS:\n- ham\n- spam\nSpam?", "options"),
+        (OPTIONS, "{text}\nOPTIONS:\n- spam\n- ham\n- neither", "options"),
+        (OPTIONS, "{text}\nIs it spam?\n- spam\n- ham", "options"),
+        (OPTIONS, "{text}\nOPTIONS:\n- spam\n- ham\nWould you call it spam?", None),
+        ("OPTIONS: spam, ham\n{text}", "{text}\nOPTIONS: junk, ham", "options"),
+        ("OPTIONS: spam, ham\n{text}", "What is it?\n{text}\nOPTIONS: spam, ham", None),
+        ("Spam?\n{text}", "{text}\nSpam?\nOPTIONS:\n- spam\n- ham", "options"),
+        ("Spam?\n{text}\n{options_}", "{text}\nSpam?\nOptions:\n{options_}", None),
+        (LETTERS, "What is this?\n(A) junk\n(B) ham\n{text}", "options"),
+        (LETTERS, "{text}\nWhat is this?\n(A) spam\n(B) ham", None),
+        (ASKED, "{text}\nAnswer junk, ham or unsure.", "answers"),
+        (ASKED, "{text}\nReply with spam or ham.", "answers"),
+        (ASKED, "{text}\nReply with spam, ham, unsure or nonsense.", "answers"),
+        (ASKED, "Spam, ham or unsure?\n{text}", None),
+        ("Answer true or false.\n{text}", "Is it True or False?\n{text}", "answers"),
+        (QUESTION, "{text}\nIs that junk or ham?", "answers"),
+        (QUESTION, "Does {text} look like spam, or is it ham?", None),
+        ("What is the mood of {text}", "Is the mood of {text} good or bad?", "answers"),
+        ("Is it a poem or a letter?\n{text}", "{text}\nIs it prose or verse?", "answers"),
+        ("Is it a poem or a letter?\n{text}", "A letter or a poem: which is it?\n{text}", None),
+    ],
+)
+def test_what_may_be_answered_is_untouched(original: str, text: str, reason: str | None) -> None:
+    said = difference(Template("t", "d", original, "{output}"), text)
     assert (said or "").partition(":")[0] == (reason or "")
 
 

@@ -100,12 +100,13 @@ def apology(it: Evolution) -> str | None:
 def no_information_gain(it: Evolution) -> str | None:
     """The first rule: the model says that both are equal.
 
-    Who says neither that they are nor that they are not has shown no gain either.
+    The first verdict counts, and "not different" is none of a difference. Who says neither that
+    they are equal nor that they are not has shown no gain either.
     """
-    said = it.judgement.casefold()
-    if _DIFFERENT.search(said):
+    verdict = _VERDICT.search(it.judgement.casefold())
+    if verdict and verdict["different"]:
         return None
-    if re.search(r"\bequal\b", said):
+    if verdict:
         return "no information gain: the model calls both equal"
     return f"no judgement: asked whether both are equal, the model says '{it.judgement[:40]}'"
 
@@ -163,9 +164,12 @@ _PROMPT_WORDS = re.compile(
     rf"{_MARKS}|#?\b(?:(?:given|rewritten|created) prompts?|prompt (?:rewriter|creator))\b#?",
     re.IGNORECASE,
 )
-_DIFFERENT = re.compile(
-    r"(?:\bnot|n['’]t)\s+(?:\w+\s+){0,2}(?:equal|same)\b|\bunequal\b|\bdifferent\b"
+_NOT = r"(?:\b(?:not|never)|n['’]t)\s+(?:\w+\s+){0,2}"
+_VERDICT = re.compile(
+    rf"{_NOT}(?:different|unequal)\b|\bno different\b"
+    rf"|(?P<different>{_NOT}(?:equal|same)\b|\bunequal\b|\bdifferent\b)|\bequal\b"
 )
+"""That two are equal, or `different`: what stands first, the longer where one has the other."""
 _ASSISTANT = re.compile(r"how can i assist|\bas an ai\b|\bai assistant\b", re.IGNORECASE)
 _EMPTY_WORDS = STOP_WORDS["en"] | {"s", "t", "d", "m", "ll", "re", "ve"}
 """Those of English, and what an apostrophe leaves of them."""

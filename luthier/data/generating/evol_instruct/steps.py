@@ -52,8 +52,7 @@ async def write(writing: Writing, settings: Settings, seeds: Sequence[Seed]) -> 
     """
     method = _EvolInstruct(writing, settings, seeds)
     each = settings.rounds if settings.keep == "all" else 1
-    most = each * len(seeds)
-    writing.wanted = min(settings.rows or most, most)
+    writing.wanted = min(settings.rows or 0, each * len(seeds))
     await writing.in_order(method.propose, method.take, finished=method.finished)
     method.sum_up()
 
@@ -165,6 +164,7 @@ class _EvolInstruct:
     def take(self, chain: Chain) -> None:
         """Keep what was evolved, each made from the one before; leave out what failed."""
         self.done += 1
+        self.writing.live = f"seeds:{self.done}/{len(self.seeds)}"
         good = [a for a in chain.attempts if a.reason is None]
         parent, evolutions = chain.seed.id, 0
         for attempt in chain.attempts:
@@ -183,6 +183,7 @@ class _EvolInstruct:
                 self.writing.leave_out(reason, fields, attempt.calls, parents=[parent])
             if attempt.reason is None:
                 parent = fields["id"]
+        self.writing.expected = len(self.writing.rows) / self.done * len(self.seeds)
 
     def _fields(self, seed: Seed, attempt: Attempt, evolutions: int) -> dict[str, Any]:
         it = attempt.evolution

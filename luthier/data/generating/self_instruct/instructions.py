@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 
 from luthier.data.generating.self_instruct.settings import BEGINNING, Settings
-from luthier.data.words import hashed_words
+from luthier.data.words import word_count
 
 _NUMBER_ORIGINAL = re.compile(r"\n\d+\s?\. ")
 _NUMBER = re.compile(r"(?:\A|\n)[ \t]*\d{1,3}[ \t]?[.)](?:\s+|(?=[^\W\d]))")
@@ -65,10 +65,7 @@ def _broken(instruction: str, settings: Settings) -> str | None:
     """The first rule that an instruction breaks."""
     if re.search("[\ud800-\udfff]", instruction):
         return "damaged: half a surrogate pair"
-    # Scripts without spaces have words too; `split` sees one.
-    ascii_only = instruction.isascii()
-    words = len(instruction.split()) if ascii_only else len(hashed_words([instruction])[0])
-    if reason := _length(words, settings) or _listed(instruction, settings):
+    if reason := _length(word_count(instruction), settings) or _listed(instruction, settings):
         return reason
     if instruction.casefold().startswith(BEGINNING.casefold()):
         return f"program: begins with '{BEGINNING}'"

@@ -8,6 +8,7 @@ instructions do not depend on instances.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from collections.abc import Coroutine, Sequence
@@ -230,6 +231,14 @@ class Steps:
         else:
             for one in found:
                 self._take_instances(one)
+        self._show_how_far()
+
+    def _show_how_far(self) -> None:
+        writing, taken = self.writing, len(self.pool.taken)
+        most = self.settings.wanted_instructions
+        writing.live = f"instructions:{taken}" + (f"/{most}" if most != math.inf else "")
+        if asked := taken - len(self.waiting) - self.open_tasks:
+            writing.expected = 0.0 if most == math.inf else len(writing.rows) / asked * most
 
     def _take_instructions(self, asked: _Asked) -> None:
         self.open_requests -= 1
