@@ -224,8 +224,13 @@ def files_of(module: ModuleType, options: Mapping[str, Any], root: Path) -> list
         root: folder of the recipe.
     """
     named = resolved(module, options, root)
-    found = [named.get(name) for name in getattr(module, "FILES", ())]
-    return [Path(p) for one in found if one for p in ([one] if isinstance(one, str) else one)]
+    found: list[Path] = []
+    for name in getattr(module, "FILES", ()):
+        given = named.get(name)
+        # What is neither is a mistake, which the plugin itself explains.
+        if isinstance(given, (str, list)) and given:
+            found += [Path(p) for p in ([given] if isinstance(given, str) else given)]
+    return found
 
 
 def _parents(row: Row) -> tuple[str, ...]:
