@@ -179,8 +179,48 @@ def test_a_budget_that_brings_no_row_says_no(
 ) -> None:
     make_run(**sections)
     loaded = recipes.load(tmp_path / "recipe.yaml")
-    with pytest.raises(CheckFailed, match="no row was finished by then"):
-        pipeline.write_rows(loaded, budget="5 calls", runs=tmp_path / "runs")
+    new = tmp_path / "new"
+    with pytest.raises(CheckFailed, match="5 answers so far are kept"):
+        pipeline.write_rows(loaded, budget="5 calls", runs=new)
+    assert len((new / "tiny/calls.jsonl").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("command", ["generate", "build"])
+def test_a_new_run_that_an_error_ends_keeps_what_was_paid(
+    make_run: MakeRun, sections: dict[str, Any], tmp_path: Path, command: str
+) -> None:
+    faults = {"script": [None] * 20 + ["quota"]}  # somebody pays the provider after that
+    here = (Path(__file__).parent,)
+    with Scripted(tmp_path / "poor", answers="task_answers", path=here, faults=faults) as server:
+        sections["data"]["llm"]["base_url"] = server.base_url
+        make_run(**sections)
+        loaded, new = recipes.load(tmp_path / "recipe.yaml"), tmp_path / "new"
+
+        def work() -> None:
+            if command == "generate":
+                pipeline.write_rows(loaded, runs=new)
+            else:
+                pipeline.bring_up_to(loaded, "data", runs=new)
+
+        with pytest.raises(LuthierError, match="quota"):
+            work()
+        log = new / "tiny/calls.jsonl"
+        paid = len(log.read_text().splitlines())
+        assert paid == len(server.completed()) >= 20
+        work()
+        bodies = [json.dumps(one["body"], sort_keys=True) for one in server.completed()]
+        assert len(bodies) > paid and len(set(bodies)) == len(bodies), "nothing was paid twice"
+
+
+def test_a_new_run_that_a_wrong_key_ends_leaves_no_folder(
+    make_run: MakeRun, sections: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another")
+    make_run(**sections)
+    loaded, new = recipes.load(tmp_path / "recipe.yaml"), tmp_path / "new"
+    with pytest.raises(LuthierError, match="OPENAI_API_KEY"):
+        pipeline.write_rows(loaded, runs=new)
+    assert not (new / "tiny").exists()
 
 
 def test_lint_looks_at_what_was_written(
