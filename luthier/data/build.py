@@ -70,11 +70,11 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
     with RejectLog(run.path / REJECTS) as rejects, Kept(run.path / _SPILLED) as kept:
         keep = _keeper(kept, recipe)
         calls = run.path / CALLS
-        intake = Intake(recipe, shape, renderer, run.data_root, keep, rejects, calls)
-        opened = _take_in(intake, recipe)
+        root = run.data_root
+        with Intake(recipe, shape, renderer, root, keep, rejects, calls, runs) as intake:
+            opened = _take_in(intake, recipe)
         _require_rows(len(kept), rejects, run.path / REJECTS)
         _require_families(kept, recipe)
-        intake.forget()
         with progress("Comparing rows", len(kept), shown=len(kept) >= _MANY) as advance:
             shared = share_out(
                 kept, kept.questions(), config=recipe.split, seed=recipe.seed, advance=advance
