@@ -21,6 +21,7 @@ from luthier.data.rows import Reject, Row, Table
 from luthier.data.shape import Shape
 from luthier.data.terms import own_terms, refusal
 from luthier.errors import DataError
+from luthier.example import Terms
 from luthier.recipe import Recipe
 from luthier.registry import Registry
 from luthier.run import RUNS
@@ -131,7 +132,8 @@ class Intake:
     def _shaped(self, row: Row | Reject, opened: Opened) -> Candidate | Reject:
         if isinstance(row, Reject):
             return row
-        terms = own_terms(row.terms, opened.terms) if row.terms else opened.terms
+        said = row.terms or _written_by(row)
+        terms = own_terms(said, opened.terms, opened.source) if said else opened.terms
         if reason := refusal(terms, self.recipe.data.use):
             return Reject(row.origin, reason, row.fields)
         candidate = self.shape.apply(row, opened.source, self.renderer.render)
@@ -268,6 +270,12 @@ def files_of(module: ModuleType, options: Mapping[str, Any], root: Path) -> list
     named = resolved(module, options, root)
     found = [named.get(name) for name in getattr(module, "FILES", ())]
     return [Path(p) for one in found if one for p in ([one] if isinstance(one, str) else one)]
+
+
+def _written_by(row: Row) -> Terms | None:
+    """What a row that a model wrote says of that model (`writing.py`), as it calls itself."""
+    generator = row.fields.get("generator") if {"method", "calls"} <= row.fields.keys() else None
+    return Terms(generator=generator) if generator and isinstance(generator, str) else None
 
 
 def _parents(row: Row) -> tuple[str, ...]:
