@@ -48,6 +48,8 @@ KEPT: tuple[Stage, ...] = ("data",)
 the dataset that a trained run is measured on."""
 TOLD: dict[Stage, tuple[str, ...]] = {"data": ("rejects.jsonl",)}
 """What a failed attempt leaves for people to read, in place of the last outcome's."""
+PAID = ("calls.jsonl", "generated")
+"""What models were asked for while data is made (`data/generating/write.py`)."""
 _OF_STEPS = (
     "step", "validation", "checkpoint", "nonfinite", "overflow", "left_out", "memory",
 )  # fmt: skip
@@ -271,12 +273,19 @@ class Run:
         shutil.rmtree(self._aside(stage), ignore_errors=True)
 
     def drop_if_empty(self) -> bool:
-        """Delete a run in which nothing was made that anybody could read; whether it was."""
-        made = [p for stage in STAGES for p in (self.path / stage).rglob("*") if p.is_file()]
+        """Delete a run in which nothing was made that anybody could read; whether it was.
+
+        Answers of a model were paid for: they stay, so that the command, repeated, asks on.
+        """
+        made = [path for name in (*STAGES, *PAID) for path in self._files(name)]
         if self._manifest() or any(path.stat().st_size for path in made):
             return False
         shutil.rmtree(self.path, ignore_errors=True)
         return True
+
+    def _files(self, name: str) -> list[Path]:
+        path = self.path / name
+        return [p for p in (path, *path.rglob("*")) if p.is_file()]
 
     def started_as(self, stage: Stage) -> str | None:
         """Fingerprint of the last attempt at a stage, if it was cut short."""

@@ -70,6 +70,7 @@ class Scripted:
         service, slots, refuse: see above.
         usage: whether it says how many tokens it used.
         tell: whether `wait_for` can be told of requests that arrive.
+        models: further names of models, and what each calls itself.
     """
 
     def __init__(
@@ -87,13 +88,14 @@ class Scripted:
         usage: bool = True,
         tell: bool = False,
         port: int = 0,
+        models: Mapping[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "server.jsonl"
         self.settings = {
             "answers": answers, "rules": rules, "faults": dict(faults or {}), "key": key,
             "service": service, "slots": slots, "refuse": refuse, "usage": usage, "port": port,
-            "tell": tell, "log": str(self.log),
+            "tell": tell, "log": str(self.log), "models": dict(models or {}),
         }  # fmt: skip
         self._path = os.pathsep.join(map(str, (HERE, *path)))
         self.base_url = ""
@@ -284,7 +286,7 @@ class Server:
             asked = json.loads(body)
         except ValueError as wrong:
             return await self.send(writer, 400, error(str(wrong)))
-        if asked.get("model") not in MODELS:
+        if asked.get("model") not in (*MODELS, *self.settings["models"]):
             said = error(f"The model `{asked.get('model')}` does not exist", "model_not_found")
             return await self.send(writer, 404, said)
         refuse = self.settings["refuse"]
@@ -401,7 +403,8 @@ class Server:
                 choice["logprobs"] = _logprobs(tokens, is_chat=is_chat)
             choices.append(choice)
         used = {"prompt_tokens": len(words_of(asked)) // 4 + 1, "completion_tokens": generated}
-        found: dict[str, Any] = {"model": f"{asked['model']}-2026-01", "choices": choices}
+        name = self.settings["models"].get(asked["model"], f"{asked['model']}-2026-01")
+        found: dict[str, Any] = {"model": name, "choices": choices}
         if self.settings["usage"]:
             found["usage"] = used
         return found

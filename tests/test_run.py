@@ -288,6 +288,9 @@ def test_a_run_in_which_nothing_was_made_can_be_dropped(run: Run, tmp_path: Path
     assert run.drop_if_empty() and not run.path.exists()
     (kept.path / "data/rejects.jsonl").write_text("why")
     assert not kept.drop_if_empty(), "somebody may want to read it"
+    (kept.path / "data/rejects.jsonl").unlink()
+    (kept.path / "calls.jsonl").write_text("{}\n")
+    assert not kept.drop_if_empty(), "somebody paid for it"
     make_stage(kept, "data")
     assert not kept.drop_if_empty() and kept.is_done("data")
 

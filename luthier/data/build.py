@@ -71,11 +71,11 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
     with RejectLog(run.path / REJECTS) as rejects, Kept(run.path / _SPILLED) as kept:
         keep = _keeper(kept, recipe)
         calls = run.path / CALLS
-        intake = Intake(recipe, shape, renderer, run.data_root, keep, rejects, calls)
-        opened = _take_in(intake, recipe)
+        root = run.data_root
+        with Intake(recipe, shape, renderer, root, keep, rejects, calls, runs) as intake:
+            opened = _take_in(intake, recipe)
         _require_rows(len(kept), rejects, run.path / REJECTS)
         _require_families(kept, recipe)
-        intake.forget()
         out_of_memory.release()  # half of what was read with; the next steps need as much
         with progress("Comparing rows", len(kept), shown=len(kept) >= _MANY) as advance:
             shared = share_out(

@@ -98,6 +98,10 @@ class Filter(Protocol):
     A filter that compares rows with earlier ones also has a method `remember(row)`. It is called
     for rows that every filter let pass, so that nothing is called a duplicate of a row that was
     itself rejected.
+
+    One that is quicker, or asks, with many rows at once has `prepare(rows)`, called before they are
+    judged. One that asks models (its file says `ASKS`) has an attribute `models`, which a build
+    sets (`judging/models.py`); it is given only rows that the filters before it let pass.
     """
 
     def __call__(self, row: Candidate) -> str | None:

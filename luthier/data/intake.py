@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from luthier.chat import Renderer
@@ -14,14 +14,17 @@ from luthier.console import progress
 from luthier.data.candidate import Candidate, Filter
 from luthier.data.config import FilterConfig, SourceConfig
 from luthier.data.files import sources
+from luthier.data.judging.models import Models
 from luthier.data.opening import Opened, open_rows
 from luthier.data.rejects import RejectLog
 from luthier.data.rows import Reject, Row, Table
 from luthier.data.shape import Shape
 from luthier.data.terms import own_terms, refusal
 from luthier.errors import DataError
+from luthier.example import Terms
 from luthier.recipe import Recipe
 from luthier.registry import Registry
+from luthier.run import RUNS
 
 FILTERS = Registry("filter", "luthier.data.filters")
 BLOCK = 256
@@ -34,7 +37,11 @@ Keep = Callable[[Candidate, SourceConfig], None]
 
 @dataclass
 class Intake:
-    """Takes in sources one after another and hands on the rows that pass."""
+    """Takes in sources one after another and hands on the rows that pass.
+
+    A context manager: at its end nothing can be read any more. It lets go of what the filters
+    remember, and of the models that they ask.
+    """
 
     recipe: Recipe
     shape: Shape
@@ -45,7 +52,9 @@ class Intake:
     """Is given every row that every filter let pass."""
     rejects: RejectLog
     calls: Path | None = None
-    """Where answers of models that filters ask are kept."""
+    """Where answers of models that filters ask are kept; None: no filter asks."""
+    runs: Path = RUNS
+    """Where trained runs are found, which may be among those models."""
     across_rows: bool = True
     """Off, filters that compare rows with earlier ones are left out."""
     read_counts: dict[str, int] = field(default_factory=dict)
@@ -56,6 +65,21 @@ class Intake:
     """Per source the importer it was read with."""
     _filters: dict[str, list[Filter]] = field(default_factory=dict)
     """Per split that sources name."""
+
+    def __post_init__(self) -> None:
+        self._models = Models(self.runs)
+
+    def __enter__(self) -> Intake:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._filters.clear()
+        self._models.__exit__(kind, value, trace)
 
     def read(self, source: SourceConfig) -> None:
         """Read a source to its end or limit."""
@@ -85,9 +109,15 @@ class Intake:
             found = [self._shaped(row, opened) for row in block]
             candidates = [one for one in found if isinstance(one, Candidate)]
             self.renderer.prepare([one.example for one in candidates])
-            for judge in filters:
+            for place, judge in enumerate(filters):
                 if prepare := getattr(judge, "prepare", None):
-                    prepare(candidates)
+                    if _asks(judge):
+                        # Answers cost. A duplicate of another row of the block is asked for too:
+                        # that one may yet be rejected.
+                        before = filters[:place]
+                        prepare([one for one in candidates if not self._reason(one, before)])
+                    else:
+                        prepare(candidates)
             for one in found:
                 count += 1
                 self.read_counts[table.name] += 1
@@ -102,7 +132,8 @@ class Intake:
     def _shaped(self, row: Row | Reject, opened: Opened) -> Candidate | Reject:
         if isinstance(row, Reject):
             return row
-        terms = own_terms(row.terms, opened.terms) if row.terms else opened.terms
+        said = row.terms or _written_by(row)
+        terms = own_terms(said, opened.terms, opened.source) if said else opened.terms
         if reason := refusal(terms, self.recipe.data.use):
             return Reject(row.origin, reason, row.fields)
         candidate = self.shape.apply(row, opened.source, self.renderer.render)
@@ -132,22 +163,22 @@ class Intake:
 
     def _judged(self, candidate: Candidate, filters: Sequence[Filter]) -> Candidate | Reject:
         origin, decision = candidate.example.origin, candidate.decision
-        try:
-            reasons = filter(None, (judge(candidate) for judge in filters))
-            reason = next((r for r in reasons if not (decision and decision.waives(r))), None)
-            reason = reason or self._unusable(candidate)
-        except DataError as error:
-            said = str(error).removeprefix(f"{origin}: ")
-            reason = f"cannot be rendered: {said}"
-        if reason:
+        if reason := self._reason(candidate, filters):
             if decision and decision.rescues and self.shape.reviewed:
                 self.shape.reviewed.left_out_again += 1
             return Reject(origin, reason, dict(candidate.example.fields), candidate.example)
         return candidate
 
-    def forget(self) -> None:
-        """Let go of what the filters remember; nothing can be read any more."""
-        self._filters.clear()
+    def _reason(self, candidate: Candidate, filters: Sequence[Filter]) -> str | None:
+        """Why a row is rejected by filters, or cannot be trained on."""
+        origin, decision = candidate.example.origin, candidate.decision
+        try:
+            reasons = filter(None, (judge(candidate) for judge in filters))
+            reason = next((r for r in reasons if not (decision and decision.waives(r))), None)
+            return reason or self._unusable(candidate)
+        except DataError as error:
+            said = str(error).removeprefix(f"{origin}: ")
+            return f"cannot be rendered: {said}"
 
     def _unusable(self, candidate: Candidate) -> str | None:
         rendered, limit = candidate.rendered, self.recipe.train.max_seq_length
@@ -166,7 +197,13 @@ class Intake:
         """
         key = "train" if split == "auto" else split
         if key not in self._filters:
-            built = [FILTERS.build(f.use, **self._options(f)) for f in self.recipe.data.filters]
+            wanted = [f for f in self.recipe.data.filters if self.calls or not _asks_for(f)]
+            built = [FILTERS.build(f.use, **self._options(f)) for f in wanted]
+            asking = [place for place, judge in enumerate(built) if _asks(judge)]
+            for place in asking:
+                built[place].models = self._models
+            if asking:  # nobody is asked about a row that cannot be trained on
+                built.insert(asking[0], self._unusable)
             if self.recipe.labels:
                 built = [FILTERS.build("labels"), *built]
             if not self.across_rows:
@@ -176,11 +213,18 @@ class Intake:
 
     def _options(self, config: FilterConfig) -> dict[str, Any]:
         options = options_of(config, self.root)
-        if getattr(FILTERS.load(config.use), "ASKS", False):
+        if _asks_for(config):
             options.setdefault("llm", self.recipe.data.llm.model_dump())
-            if self.calls is not None:
-                options.setdefault("log", str(self.calls))
+            options.setdefault("log", str(self.calls))
         return options
+
+
+def _asks_for(config: FilterConfig) -> bool:
+    return getattr(FILTERS.load(config.use), "ASKS", False)
+
+
+def _asks(judge: Filter) -> bool:
+    return hasattr(judge, "models")
 
 
 def options_of(config: FilterConfig, root: Path) -> dict[str, Any]:
@@ -231,6 +275,12 @@ def files_of(module: ModuleType, options: Mapping[str, Any], root: Path) -> list
         if isinstance(given, (str, list)) and given:
             found += [Path(p) for p in ([given] if isinstance(given, str) else given)]
     return found
+
+
+def _written_by(row: Row) -> Terms | None:
+    """What a row that a model wrote says of that model (`writing.py`), as it calls itself."""
+    generator = row.fields.get("generator") if {"method", "calls"} <= row.fields.keys() else None
+    return Terms(generator=generator) if generator and isinstance(generator, str) else None
 
 
 def _parents(row: Row) -> tuple[str, ...]:

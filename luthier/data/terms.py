@@ -26,6 +26,16 @@ _OPEN = re.compile(
 _CLOSED = re.compile(r"(-nc\b|-nc-|non-?commercial|no commercial|research only)", re.IGNORECASE)
 
 
+OF_OUTPUTS = "of the generator's outputs"
+"""Licence of rows that a model wrote: none but what the terms of the model say."""
+_OPEN_MODEL = "open licence of the model: outputs may be used"
+_OPEN_GPT = re.compile(
+    r"((openai(-community)?/)?(?<![a-z])(distil)?gpt-?(oss|2|neox?|j)|cerebras-gpt)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+"""Models called GPT whose weights are open, two of OpenAI among them."""
+
+
 class _Generator(NamedTuple):
     """What the terms of a family of models say of training on their outputs."""
 
@@ -36,7 +46,7 @@ class _Generator(NamedTuple):
 
 _GENERATORS = [
     _Generator(
-        re.compile(r"openai|gpt-|gpt3|gpt4|chatgpt|davinci", re.IGNORECASE),
+        re.compile(r"openai|chatgpt|davinci|(?<![a-z])gpt([-_]| ?\d)", re.IGNORECASE),
         "OpenAI terms of use: outputs must not be used to develop models that compete with OpenAI",
         True,
     ),
@@ -46,18 +56,24 @@ _GENERATORS = [
         True,
     ),
     _Generator(
-        re.compile(r"gemini|palm|\bbard\b", re.IGNORECASE),
+        re.compile(r"(?<![a-z])(gemini|palm|bard)(?![a-z])", re.IGNORECASE),
         "Google Gemini API terms: outputs must not be used to develop competing models",
         True,
     ),
     _Generator(
-        re.compile(r"llama[- ]?2|llama2", re.IGNORECASE),
+        re.compile(r"llama[-_ ]?2(?!\d)", re.IGNORECASE),
         "Llama 2 licence: outputs must not be used to improve other language models",
         True,
     ),
     _Generator(
-        re.compile(r"smollm|qwen|mistral|mixtral|olmo|pythia|gpt2|t5|phi-", re.IGNORECASE),
-        "open licence of the model: outputs may be used",
+        # Not the Qwen and Mistral models without open weights, nor those for research only.
+        re.compile(
+            r"(?<![a-z])(smollm|mixtral|olmo|pythia|phi[-\d]|(flan-|m|by)?t5(?![a-z0-9])"
+            r"|qwen(?![a-z/.])(?![\w.-]*-(max|plus|turbo|flash|long))"
+            r"|mistral(?![a-z/.])(?![-_ ](large|medium|small(?!-(3|24b))|tiny|embed)))",
+            re.IGNORECASE,
+        ),
+        _OPEN_MODEL,
         False,
     ),
 ]
@@ -71,6 +87,8 @@ def commercial_by_licence(licence: str | None) -> Commercial:
     """
     if licence is None:
         return "unclear"
+    if licence == OF_OUTPUTS:
+        return "yes"
     if _CLOSED.search(licence):
         return "no"
     return "yes" if _OPEN.match(licence.strip()) else "unclear"
@@ -80,14 +98,22 @@ def generator_terms(generator: str | None) -> tuple[str | None, Commercial]:
     """What the terms of a model say of training on its outputs.
 
     Args:
-        generator: its name; None: people wrote the rows, or nobody said.
+        generator: its name, or several with ` + ` between them; None: people wrote the rows, or
+            nobody said.
     """
     if generator is None:
         return None, "yes"
+    found = [_terms_by_name(name) for name in generator.split(" + ")]
+    # What forbids most comes first.
+    return min(found, key=lambda one: ("no", "unclear", "yes").index(one[1]))
+
+
+def _terms_by_name(name: str) -> tuple[str | None, Commercial]:
+    closed = _OPEN_GPT.sub("", name)
     for family in _GENERATORS:
-        if family.name.search(generator):
+        if family.name.search(closed):
             return family.terms, "no" if family.forbids else "yes"
-    return None, "unclear"
+    return (_OPEN_MODEL, "yes") if closed != name else (None, "unclear")
 
 
 def terms_of(source: SourceConfig | None, entry: Entry | None) -> Terms:
@@ -100,11 +126,7 @@ def terms_of(source: SourceConfig | None, entry: Entry | None) -> Terms:
     source = source or SourceConfig(path="unsaid")
     licence = source.licence or (entry.licence if entry else None)
     generator = source.generator or (entry.generator if entry else None)
-    said, by_generator = generator_terms(generator)
-    if source.outputs is not None:
-        by_generator = "yes" if source.outputs == "free" else "no"
-    elif by_generator == "unclear" and source.commercial is not None:
-        by_generator = source.commercial  # whoever says that of the rows knows who wrote them
+    said, by_generator = _generator_terms(generator, source)
     if entry is not None and source.generator is None:
         said = entry.generator_terms or said
     by_licence = source.commercial or commercial_by_licence(licence)
@@ -113,17 +135,35 @@ def terms_of(source: SourceConfig | None, entry: Entry | None) -> Terms:
     return Terms(licence, _both(by_licence, by_generator), generator, said)
 
 
-def own_terms(row: Terms, source: Terms) -> Terms:
-    """The terms of a row that says something itself, the rest as its source."""
-    said, by_generator = generator_terms(row.generator or source.generator)
-    by_licence = commercial_by_licence(row.licence) if row.licence else source.commercial
+def own_terms(row: Terms, terms: Terms, source: SourceConfig | None = None) -> Terms:
+    """The terms of a row that says something itself, the rest as its source.
+
+    Args:
+        row: what the row says.
+        terms: those of its source.
+        source: what the recipe says of that; it has the last word on the generator's terms.
+    """
+    said, by_generator = _generator_terms(row.generator or terms.generator, source)
+    by_licence = commercial_by_licence(row.licence) if row.licence else terms.commercial
     return replace(
-        source,
-        licence=row.licence or source.licence,
-        generator=row.generator or source.generator,
-        generator_terms=row.generator_terms or (said if row.generator else source.generator_terms),
+        terms,
+        licence=row.licence or terms.licence,
+        generator=row.generator or terms.generator,
+        generator_terms=row.generator_terms or (said if row.generator else terms.generator_terms),
         commercial=_both(by_licence, by_generator),
     )
+
+
+def _generator_terms(
+    generator: str | None, source: SourceConfig | None
+) -> tuple[str | None, Commercial]:
+    """The terms of a model, unless the recipe knows better."""
+    said, allowed = generator_terms(generator)
+    if source is not None and source.outputs is not None:
+        allowed = "yes" if source.outputs == "free" else "no"
+    elif source is not None and allowed == "unclear" and source.commercial is not None:
+        allowed = source.commercial  # whoever says that of the rows knows who wrote them
+    return said, allowed
 
 
 def refusal(terms: Terms, use: str | None) -> str | None:

@@ -6,7 +6,7 @@ import pytest
 
 from luthier.data import catalog
 from luthier.data.config import SourceConfig
-from luthier.data.terms import commercial_by_licence, own_terms, refusal, terms_of
+from luthier.data.terms import commercial_by_licence, generator_terms, own_terms, refusal, terms_of
 from luthier.errors import LuthierError
 from luthier.example import Terms
 
@@ -22,6 +22,34 @@ from luthier.example import Terms
 )  # fmt: skip
 def test_licences(licence: str | None, commercial: str) -> None:
     assert commercial_by_licence(licence) == commercial
+
+
+@pytest.mark.parametrize(
+    ("commercial", "models"),
+    [
+        ("no", "gpt-4o-2024-08-06 gpt5 gpt5-mini azure/gpt5 gpt_4 chatgpt-4o-latest davinci-002 "
+               "openai/gpt-4.1 anthropic.claude-3-haiku google/gemini-2.5-pro PaLM-2 llama-2-7b "
+               "meta-llama/Llama-2-7b-hf Llama2 gpt4all"),
+        ("yes", "gpt-oss-20b openai/gpt-oss-120b gpt-oss:20b gpt-neox EleutherAI/gpt-neo-1.3B gpt2 "
+                "openai-community/gpt2 distilgpt2 gpt-j-6b cerebras/Cerebras-GPT-13B t5-small "
+                "google/flan-t5-xl google/mt5-base qwen3-8b Qwen/Qwen2.5-7B-Instruct qwen:7b "
+                "mistral-7b mistralai/Mistral-Small-24B-Instruct-2501 open-mistral-nemo phi-3-mini "
+                "mistralai/Mixtral-8x7B smollm2-135m-instruct allenai/OLMo-2-1124-7B"),
+        ("unclear", "qwen-max qwen/qwen-max qwen3-max qwen2.5-turbo qwen-plus-latest "
+                    "mistral-large-latest mistral/mistral-large mistral.mistral-large-2402-v1:0 "
+                    "mistralai/Mistral-Large-Instruct-2407 mistral-medium palmyra-x5 ot5x "
+                    "strong-model llama-20b"),
+    ],
+)  # fmt: skip
+def test_models_are_known_by_whole_words(commercial: str, models: str) -> None:
+    found = {name: generator_terms(name)[1] for name in models.split()}
+    assert found == dict.fromkeys(found, commercial)
+
+
+def test_of_several_models_what_forbids_most_counts() -> None:
+    assert generator_terms("qwen3-8b + gpt-4o")[1] == "no"
+    assert generator_terms("qwen3-8b + strong-model")[1] == "unclear"
+    assert generator_terms("qwen3-8b + smollm2")[1] == "yes"
 
 
 def test_an_open_licence_does_not_lift_the_terms_of_the_generator() -> None:
@@ -54,6 +82,12 @@ def test_a_row_may_say_more_than_its_source() -> None:
     assert own_terms(Terms(licence="CC-BY-NC-4.0"), source).commercial == "no"
     assert own_terms(Terms(generator="gpt-4"), source).commercial == "no"
     assert own_terms(Terms(), source) == source
+    knows = SourceConfig(path="x.json", licence="Apache-2.0", outputs="free")
+    assert own_terms(Terms(generator="gpt-4"), source, knows).commercial == "yes"
+    knows = SourceConfig(path="x.json", commercial="yes")
+    assert own_terms(Terms(generator="gpt-4"), source, knows).commercial == "no"
+    assert own_terms(Terms(generator="nobody-7b"), source, knows).commercial == "yes"
+    assert own_terms(Terms(generator="nobody-7b"), source).commercial == "unclear"
 
 
 def test_every_set_of_the_catalogue_has_terms() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from luthier.data.candidate import Candidate, Filter
+from luthier.data.judging.models import Models
 from luthier.data.judging.rubric import DEFAULT, HIGHEST, LOWEST, Judged, judge
 from luthier.data.linting.lint_report import Severity
 from luthier.errors import DataError
-from luthier.inference.call_log import CallLog
 from luthier.inference.config import LlmSection
 from luthier.inference.session import Session
+from luthier.inference.window import each_in_order
 
 SEVERITY: Severity = "warning"
 FIX = "Read the row and the reason; mend it, or delete it."
 ASKS = True
-"""It asks a model: the build hands it `llm` and `log`."""
+"""It asks a model: the build hands it `llm` and `log`, and sets `models`."""
+_REMEMBERED = 50_000
+"""Verdicts that are kept; older ones are read from the log again."""
 
 
 def build(
@@ -69,34 +72,38 @@ class _Judge:
     ) -> None:
         self.minimum, self.rubric, self.votes = minimum, rubric, votes
         self.section, self.log = section, log
+        self.models: Models | None = None
+        """Those that it shares with others; None: it opens its own for each block."""
         self._judged: dict[str, Judged] = {}
 
     def prepare(self, rows: Sequence[Candidate]) -> None:
         """Judge a block of rows at once."""
-        self._judged = asyncio.run(self._block(rows))
-        for row in rows:
-            found = self._judged[row.example.id]
-            fields = {**row.example.fields, "judge_score": found.score}
+        if not rows:
+            return
+        with nullcontext(self.models) if self.models is not None else Models() as models:
+            found = models.ask(self.section, self.log, lambda session: self._block(session, rows))
+        for row, one in zip(rows, found, strict=True):
+            self._judged[row.example.id] = one
+            fields = {**row.example.fields, "judge_score": one.score}
             row.example = replace(row.example, fields=fields)
+        while len(self._judged) > max(_REMEMBERED, len(rows)):
+            del self._judged[next(iter(self._judged))]
 
-    async def _block(self, rows: Sequence[Candidate]) -> dict[str, Judged]:
-        with CallLog(self.log) as calls:
-            async with Session(self.section, calls) as session:
-                found = await asyncio.gather(*(self._one(session, row) for row in rows))
-        return {row.example.id: one for row, one in zip(rows, found, strict=True)}
+    async def _block(self, session: Session, rows: Sequence[Candidate]) -> list[Judged]:
+        async def one(row: Candidate) -> Judged:
+            # By the row alone, so that its verdict does not depend on which others there are.
+            seed = zlib.crc32(row.example.id.encode()) // 2
+            return await judge(
+                session, row.question, row.answer, rubric=self.rubric, votes=self.votes, seed=seed
+            )
 
-    async def _one(self, session: Session, row: Candidate) -> Judged:
-        # By the row alone, so that its verdict does not depend on which others there are.
-        seed = zlib.crc32(row.example.id.encode()) // 2
-        return await judge(
-            session, row.question, row.answer, rubric=self.rubric, votes=self.votes, seed=seed
-        )
+        window = 2 * session.section.concurrency
+        return [judged async for _, judged in each_in_order(rows, one, window=window)]
 
     def __call__(self, row: Candidate) -> str | None:
-        found = self._judged.get(row.example.id)
-        if found is None:  # it did not come in a block
+        if row.example.id not in self._judged:  # it did not come in a block
             self.prepare([row])
-            found = self._judged[row.example.id]
+        found = self._judged[row.example.id]
         if found.score is None:
             return f"judge: {found.reason}"
         if found.score >= self.minimum:

@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,12 @@ from luthier.console import duration, progress, say, table
 from luthier.data.config import GenerateConfig, SourceConfig
 from luthier.data.generating.writing import Writing
 from luthier.data.intake import resolved
-from luthier.data.terms import generator_terms
+from luthier.data.terms import OF_OUTPUTS, commercial_by_licence, generator_terms
 from luthier.errors import CheckFailed, DataError
 from luthier.inference.budget import BudgetSpent, Purse
 from luthier.inference.call_log import CallLog
 from luthier.inference.config import BudgetSection, LlmSection
+from luthier.inference.request import Completion, Request
 from luthier.inference.session import Session, Tally, asking
 from luthier.recipe import Recipe
 from luthier.registry import Registry
@@ -126,6 +127,7 @@ def _write(
         writing = Writing(
             session=session, seed=recipe.seed, method=config.use, root=root,
             window=config.window or 2 * section.concurrency, labels=recipe.labels, show=show,
+            heard=_listener(section, recipe),
         )  # fmt: skip
         stopped = asyncio.run(_run(session, write, writing))
     _save(folder, writing, config, stopped)
@@ -159,13 +161,17 @@ def _as_file(source: SourceConfig, recipe: Recipe, folder: Path, root: Path) -> 
     config = source.generate
     assert config is not None
     section = config.llm or recipe.data.llm
+    outputs: str | None = source.outputs or section.outputs
+    if outputs is None and section.backend != "openai":
+        # What runs here is what the recipe calls it; its rows have the name of its file.
+        outputs = {"yes": "free", "no": "restricted"}.get(outputs_of(section))
     changes: dict[str, Any] = {
         "generate": None,
         "path": os.path.relpath(folder / "rows.jsonl", root),
         "generator": source.generator or section.model,
-        "licence": source.licence or "of the generator's outputs",
-        "commercial": source.commercial or outputs_of(section),
-        "outputs": source.outputs or section.outputs,
+        "licence": source.licence or section.licence or OF_OUTPUTS,
+        "commercial": source.commercial or ("yes" if outputs == "free" else None),
+        "outputs": outputs,
     }
     if source.format is None:
         changes["format"] = GENERATORS.load(config.use).FORMAT
@@ -176,19 +182,44 @@ def outputs_of(section: LlmSection) -> str:
     """Whether a model's outputs may be trained on for commercial use: yes, no or unclear."""
     if section.outputs is not None:
         return "yes" if section.outputs == "free" else "no"
-    return generator_terms(section.model)[1]
+    found = {generator_terms(section.model)[1]}
+    if section.licence is not None:
+        found.add(commercial_by_licence(section.licence))
+    return next(word for word in ("no", "unclear", "yes") if word in found)
 
 
 def _require_terms(section: LlmSection, recipe: Recipe) -> None:
     """Refuse before anything is paid what the build would leave out afterwards."""
     allowed = outputs_of(section)
-    if recipe.data.use != "commercial" or allowed == "yes":
-        return
-    said, _ = generator_terms(section.model)
+    if recipe.data.use == "commercial" and allowed != "yes":
+        raise _forbidden(section, f"rows written by '{section.model}'", section.model, allowed)
+
+
+def _listener(section: LlmSection, recipe: Recipe) -> Callable[[Request, Completion], None]:
+    """Refuses the first answer of a model that calls itself by the name of a forbidden one."""
+    known = {section.model}
+
+    def heard(request: Request, completion: Completion) -> None:
+        model = completion.model
+        if model in known or request.lora is not None:  # an adapter has a name of its own
+            return
+        if (allowed := generator_terms(model)[1]) != "yes":
+            who = f"'{section.model}' of {section.base_url} calls itself '{model}', whose rows"
+            raise _forbidden(section, who, model, allowed)
+        known.add(model)
+
+    matters = recipe.data.use == "commercial" and section.outputs is None
+    return heard if matters and section.backend == "openai" else lambda request, completion: None
+
+
+def _forbidden(section: LlmSection, who: str, model: str, allowed: str) -> DataError:
+    said, _ = generator_terms(model)
+    if section.licence is not None and commercial_by_licence(section.licence) == "no":
+        said = f"licence {section.licence}"
     why = f"forbid it ({said})" if allowed == "no" and said else "are not known to allow it"
-    raise DataError(
-        f"data.use: commercial: rows written by '{section.model}' cannot be used: the terms of "
-        f"its outputs {why}. Use an open model, or say `llm: {{outputs: free}}` if you know better."
+    return DataError(
+        f"data.use: commercial: {who} cannot be used: the terms of its outputs {why}. Use an open "
+        "model, or say `llm: {outputs: free}` if you know better."
     )
 
 

@@ -43,6 +43,8 @@ class Writing:
     """Folder of the recipe."""
     show: Callable[[Writing, int], None] = lambda writing, kept: None
     """Shows progress; told how many rows came just now."""
+    heard: Callable[[Request, Completion], None] = lambda request, completion: None
+    """Told of every answer; raises a DataError for one that may not be used."""
     rows: list[dict[str, Any]] = field(default_factory=list)
     """Kept rows, as they will be written."""
     left_out: list[dict[str, Any]] = field(default_factory=list)
@@ -61,6 +63,7 @@ class Writing:
     async def ask(self, request: Request) -> Completion:
         """The model's answer; see `Session.ask`."""
         completion = await self.session.ask(request)
+        self.heard(request, completion)
         self.show(self, 0)
         return completion
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import zlib
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -23,6 +23,8 @@ from luthier.inference.config import LlmSection
 from luthier.inference.session import Session, asking
 from luthier.inference.window import each_in_order
 from luthier.run import RUNS
+
+_SHOWN = 40
 
 
 class JudgedFile(BaseModel):
@@ -61,19 +63,19 @@ def judge_file(
         section: the model that judges.
         rubric: what makes a row good.
         votes: how often each row is judged.
-        human: column with the scores that people gave some of the rows.
+        human: column with the scores, 1 to 5, that people gave some of the rows.
         out: the file to write; None: by the name of the file. Answers are kept beside it, so the
             command can be stopped and repeated.
         seed: of the resampling behind the interval of the agreement.
         runs: where trained runs are found.
 
     Raises:
-        DataError: the file cannot be read, or has no such column.
+        DataError: the file cannot be read, or has no such column, or a score of people is off the
+            scale; nothing is asked then.
     """
     out = out or path.with_name(f"{path.stem}.judged.jsonl")
     rows = list(rows_of(str(path), "nothing can be judged"))
-    if human is not None:
-        _require_column(rows, human, path)
+    people = _people(rows, human, path) if human is not None else None
     with CallLog(out.with_suffix(".calls.jsonl")) as log:
         session = Session(section, log, runs=runs)
         found = asyncio.run(_judged(session, rows, rubric, votes))
@@ -83,7 +85,7 @@ def judge_file(
             record = {**row.example.fields, **added}
             file.write(json.dumps(record, ensure_ascii=True, default=str).encode() + b"\n")
     known = [one.score for one in found if one.score is not None]
-    compared = _agreement(rows, found, human, seed) if human else None
+    compared = _agreement(people, found, human, seed) if people is not None else None
     counts = Counter(str(round(score)) for score in known)
     return JudgedFile(
         file=str(path), out=str(out), rows=len(rows), unread=len(rows) - len(known),
@@ -119,28 +121,57 @@ async def _judged(session: Session, rows: list[Candidate], rubric: str, votes: i
     return found
 
 
-def _require_column(rows: list[Candidate], human: str, path: Path) -> None:
+def _people(rows: list[Candidate], human: str, path: Path) -> list[float | None]:
+    """The scores of people; None where they gave none."""
     columns = {str(name) for row in rows for name in row.example.fields}
     if human not in columns:
         raise DataError(f"{path}: {unknown('column', human, columns)}")
+    scores: list[float | None] = []
+    unreadable, off = [], []
+    for row in rows:
+        value, score = row.example.fields.get(human), None
+        if value is not None and str(value).strip():
+            score = _number(value)
+            found = f"{str(value)[:_SHOWN]!r} at {row.example.origin}"
+            if score is None:
+                unreadable.append(found)
+            elif not LOWEST <= score <= HIGHEST:
+                off.append(found)
+        scores.append(score)
+    if off:
+        raise DataError(
+            f"column '{human}' has scores that are not from {LOWEST} to {HIGHEST}, the scale of "
+            f"the judge: {len(off):,}, the first {off[0]}. Bring them onto that scale, and leave "
+            "the column empty where people did not judge."
+        )
+    if unreadable:
+        say(
+            f"column '{human}' has values that are no numbers: {len(unreadable):,}, the first "
+            f"{unreadable[0]}. These rows are not compared.",
+            style="yellow",
+        )
+    return scores
 
 
-def _agreement(rows: list[Candidate], found: list[Judged], human: str, seed: int) -> Agreement:
-    pairs = list(_pairs(rows, found, human))
+def _number(value: object) -> float | None:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _agreement(
+    people: list[float | None], found: list[Judged], human: str | None, seed: int
+) -> Agreement:
+    pairs = [
+        (said, one.score)
+        for said, one in zip(people, found, strict=True)
+        if said is not None and one.score is not None
+    ]
     if len(pairs) < FEWEST:
         raise DataError(
             f"column '{human}': {len(pairs)} rows have a number there and a score; agreement needs "
             f"at least {FEWEST}."
         )
     return agreement([h for h, _ in pairs], [j for _, j in pairs], seed)
-
-
-def _pairs(rows: list[Candidate], found: list[Judged], human: str) -> Iterator[tuple[float, float]]:
-    for row, one in zip(rows, found, strict=True):
-        value = row.example.fields.get(human)
-        try:
-            said = float(str(value))
-        except ValueError:
-            continue  # people did not judge this one
-        if one.score is not None:
-            yield said, one.score

@@ -64,6 +64,7 @@ def test_a_dataset(make_run: MakeRun, server: Scripted, tmp_path: Path, method: 
     run = run_of(make_run, server, tmp_path, method)
     stats = build(run)
     assert sum(split.rows for split in stats.splits.values()) == METHODS[method]["rows"]
+    assert [part.generator for part in stats.terms] == ["strong-model-2026-01"]
     written = files(run)
     summary = json.loads(written["summary.json"])
     assert set(summary["left_out"]) >= LEFT_OUT[method]

@@ -407,7 +407,7 @@ def test_the_recipe_against_a_server(from_server: tuple[Run, Server, Path]) -> N
     wanted = run.recipe.data.sources[0].generate.options["rows"]  # type: ignore[union-attr]
     assert len(examples) >= 0.8 * wanted
     for example in examples:
-        assert example.terms.generator == "strong-model"
+        assert example.terms.generator == "strong-model-2026-01"
         given = example.fields["input"]
         asked = example.messages[-2].content
         assert example.fields["instruction"] in asked and given in asked

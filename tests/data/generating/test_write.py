@@ -63,7 +63,7 @@ def test_a_dataset_that_a_model_writes(
     labels = [split.labels for split in stats.splits.values()]
     assert sum(counts["True"] for counts in labels) == 20
     [terms] = stats.terms
-    assert terms.generator == "strong-model" and terms.commercial == "unclear"
+    assert terms.generator == "strong-model-2026-01" and terms.commercial == "unclear"
     row = load_examples(run, "train")[0]
     assert row.fields["method"] == "task" and row.fields["generator"] == "strong-model-2026-01"
     assert len(row.fields["calls"]) == 2 and row.parents == ()
@@ -125,6 +125,54 @@ def test_what_terms_forbid_is_refused_before_it_is_paid(
     assert server.asked() == []
     run = make_run(data={**data, "use": "commercial", "llm": {**data["llm"], "outputs": "free"}})
     assert build(run).terms[0].commercial == "yes"
+
+
+@pytest.fixture
+def alias(sections: dict[str, Any], tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """A recipe's `data` whose open model is an alias, behind which GPT-4o answers."""
+    here, answers = (Path(__file__).parent,), "task_answers"
+    models = {"qwen3-8b": "gpt-4o-2024-08-06"}
+    with Scripted(tmp_path / "alias", answers=answers, path=here, models=models) as server:
+        llm = {"backend": "openai", "model": "qwen3-8b", "base_url": server.base_url}
+        yield {**sections["data"], "llm": llm}
+
+
+def test_an_alias_of_a_forbidden_model_is_found_by_its_first_answer(
+    make_run: MakeRun, alias: dict[str, Any]
+) -> None:
+    run = make_run(data={**alias, "use": "commercial"})
+    with pytest.raises(DataError, match=r"calls itself 'gpt-4o-2024-08-06'.*OpenAI terms of use"):
+        build(run)
+    assert len((run.path / "calls.jsonl").read_text().splitlines()) <= 64
+    run = make_run(data={**alias, "use": "commercial", "llm": {**alias["llm"], "outputs": "free"}})
+    assert build(run).terms[0].commercial == "yes"
+
+
+def test_rows_are_listed_by_the_model_that_answered(
+    make_run: MakeRun, alias: dict[str, Any], tmp_path: Path
+) -> None:
+    run = make_run(data=alias)
+    [terms] = build(run).terms
+    assert (terms.generator, terms.commercial) == ("gpt-4o-2024-08-06", "no")
+    # Also where they are taken along as a file, to a recipe that knows nothing of the model.
+    rows = run.path / "generated/1-task/rows.jsonl"
+    source = {"path": str(rows), "licence": "MIT"}
+    with pytest.raises(DataError, match="written by gpt-4o-2024-08-06: not for commercial use"):
+        build(make_run(data={"sources": [source], "use": "commercial"}))
+
+
+def test_rows_are_listed_with_the_licence_of_the_model(
+    make_run: MakeRun, sections: dict[str, Any], server: Scripted
+) -> None:
+    data = sections["data"]
+    run = make_run(data={**data, "llm": {**data["llm"], "licence": "CC-BY-NC-4.0"}})
+    [terms] = build(run).terms
+    assert (terms.licence, terms.commercial) == ("CC-BY-NC-4.0", "no")
+    asked = len(server.asked())
+    llm = {**data["llm"], "model": "smollm2", "licence": "CC-BY-NC-4.0"}
+    with pytest.raises(DataError, match=r"forbid it \(licence CC-BY-NC-4.0\)"):
+        build(make_run(data={**data, "use": "commercial", "llm": llm}))
+    assert len(server.asked()) == asked
 
 
 def test_a_model_whose_terms_restrict_outputs_marks_its_rows(
@@ -218,8 +266,48 @@ def test_a_budget_that_brings_no_row_says_no(
 ) -> None:
     make_run(**sections)
     loaded = recipes.load(tmp_path / "recipe.yaml")
-    with pytest.raises(CheckFailed, match="no row was finished by then"):
-        pipeline.write_rows(loaded, budget="5 calls", runs=tmp_path / "runs")
+    new = tmp_path / "new"
+    with pytest.raises(CheckFailed, match="5 answers so far are kept"):
+        pipeline.write_rows(loaded, budget="5 calls", runs=new)
+    assert len((new / "tiny/calls.jsonl").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("command", ["generate", "build"])
+def test_a_new_run_that_an_error_ends_keeps_what_was_paid(
+    make_run: MakeRun, sections: dict[str, Any], tmp_path: Path, command: str
+) -> None:
+    faults = {"script": [None] * 20 + ["quota"]}  # somebody pays the provider after that
+    here = (Path(__file__).parent,)
+    with Scripted(tmp_path / "poor", answers="task_answers", path=here, faults=faults) as server:
+        sections["data"]["llm"]["base_url"] = server.base_url
+        make_run(**sections)
+        loaded, new = recipes.load(tmp_path / "recipe.yaml"), tmp_path / "new"
+
+        def work() -> None:
+            if command == "generate":
+                pipeline.write_rows(loaded, runs=new)
+            else:
+                pipeline.bring_up_to(loaded, "data", runs=new)
+
+        with pytest.raises(LuthierError, match="quota"):
+            work()
+        log = new / "tiny/calls.jsonl"
+        paid = len(log.read_text().splitlines())
+        assert paid == len(server.completed()) >= 20
+        work()
+        bodies = [json.dumps(one["body"], sort_keys=True) for one in server.completed()]
+        assert len(bodies) > paid and len(set(bodies)) == len(bodies), "nothing was paid twice"
+
+
+def test_a_new_run_that_a_wrong_key_ends_leaves_no_folder(
+    make_run: MakeRun, sections: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another")
+    make_run(**sections)
+    loaded, new = recipes.load(tmp_path / "recipe.yaml"), tmp_path / "new"
+    with pytest.raises(LuthierError, match="OPENAI_API_KEY"):
+        pipeline.write_rows(loaded, runs=new)
+    assert not (new / "tiny").exists()
 
 
 def test_lint_looks_at_what_was_written(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from scripted_server import Scripted
 
@@ -109,6 +110,52 @@ def test_near_scores_agree_in_part() -> None:
     assert agreement(human, near, 1).kappa > 0.7 > 0 > agreement(human, far, 1).kappa
     with pytest.raises(DataError, match="at least 10"):
         agreement(human[:5], near[:5], 1)
+
+
+def test_a_score_that_nobody_gives_counts_in_how_far_others_are_apart() -> None:
+    """Quadratic weights by hand: 1 - E[(a - b)^2] / (var a + var b + (mean a - mean b)^2)."""
+    human = [1, 1, 1, 2, 2, 2, 5, 5, 5, 5, 1, 2]
+    judged = [1, 1, 2, 2, 2, 5, 5, 5, 5, 2, 1, 2]
+
+    def by_hand(rows: Any) -> float:
+        a, b = np.array(human)[rows], np.array(judged)[rows]
+        apart = a.var() + b.var() + (a.mean() - b.mean()) ** 2
+        return 1 - float(np.mean((a - b) ** 2) / apart)
+
+    found, chance = agreement(human, judged, 1), np.random.default_rng(1)
+    assert found.kappa == pytest.approx(by_hand(slice(None))) == pytest.approx(0.716, abs=5e-4)
+    # Resamples, some of which have no 2, are on the same scale.
+    drawn = [by_hand(chance.integers(0, 12, 12)) for _ in range(1000)]
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(drawn, [2.5, 97.5])))
+    with pytest.raises(DataError, match="finite"):
+        agreement([*human, float("nan")], [*judged, 3], 1)
+
+
+def test_scores_of_people_that_cannot_be_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+
+    def written(*values: Any) -> Path:
+        rows = [{"instruction": f"Q {i}", "output": f"worth {1 + i % 5}", "people": value}
+                for i, value in enumerate(values)]  # fmt: skip
+        path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+        return path
+
+    rules = [{"if": f"worth {s}", "say": f'{{"reason": "r", "score": {s}}}'} for s in range(1, 6)]
+    scores = [1 + i % 5 for i in range(20)]
+    with Scripted(tmp_path / "server", rules=rules) as server:
+        section = server.section()
+        with pytest.raises(DataError, match=r"not from 1 to 5.*: 2, the first '0' at .*:7\."):
+            judge_file(
+                written(*scores[:6], 0, 10, *scores[8:]), section, rubric="R", human="people"
+            )
+        assert server.asked() == [], "told before anything is paid"
+        unclear = [float("nan"), "good", None, " ", float("inf")]
+        found = judge_file(written(*scores, *unclear), section, rubric="R", human="people")
+    assert found.kappa == pytest.approx(1) and "over 20 rows" in str(found.agreement)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no numbers: 3, the first 'NaN' at" in said
 
 
 def test_a_build_leaves_out_what_the_judge_scores_low(
