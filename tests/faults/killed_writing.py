@@ -59,32 +59,48 @@ class Written:
             self.seconds = ended.seconds
             assert len(server.completed()) > 20, "too little to be disturbed in"
 
-    def kill_often(self, folder: Path, *, seed: int, kills: int) -> Counter[str]:
+    def kill_often(
+        self, folder: Path, *, seed: int, kills: int, in_flight: int = 0
+    ) -> Counter[str]:
         """Kill attempts at random instants; every run is brought to its end.
+
+        Where kills hit depends on how busy the machine is. Killing goes on until enough of them
+        have hit while something was in flight; four times the kills without that are a failure.
 
         Returns:
             How many kills there were, how many hit while something was in flight, how many
             requests were answered twice for it, and how many runs came to their end.
         """
         chance, hits = random.Random(seed), Counter[str]()
-        while hits["kills"] < kills:
+
+        def wanting() -> bool:
+            missed = hits["in flight"] < in_flight and hits["kills"] < 4 * kills
+            return hits["kills"] < kills or missed
+
+        while wanting():
             faults = {"seed": seed + hits["runs"], **FAULTS}
             place = folder / f"run-{hits['runs']}"
             with Scripted(place / "server", faults=faults, **self.server) as server:
-                self._bring_to_its_end(place, server, chance, hits, kills)
+                self._bring_to_its_end(place, server, chance, hits, wanting)
             assert generated(place) == self.generated
             hits["runs"] += 1
             shutil.rmtree(place)
+        assert hits["in flight"] >= in_flight, hits
         return hits
 
     def _bring_to_its_end(
-        self, place: Path, server: Scripted, chance: random.Random, hits: Counter[str], kills: int
+        self,
+        place: Path,
+        server: Scripted,
+        chance: random.Random,
+        hits: Counter[str],
+        wanting: Callable[[], bool],
     ) -> None:
         code, known = KILLED, set[str]()
         seen = 0
         while code == KILLED:
             limit = {}
-            if hits["kills"] < kills:
+            if wanting():
                 limit = {"kill_after": chance.uniform(0, 1.2 * self.seconds)}
             ended = self._attempt(place, server, **limit)
             code = ended.code

@@ -40,12 +40,9 @@ def written(
 
 
 def test_killed_at_random_instants(written: Written, tmp_path: Path) -> None:
-    hits = written.kill_often(tmp_path, seed=3, kills=6)
-    assert hits["kills"] == 6, hits
+    written.kill_often(tmp_path, seed=3, kills=6)
 
 
 @pytest.mark.slow
 def test_killed_fifty_times(written: Written, tmp_path: Path) -> None:
-    hits = written.kill_often(tmp_path, seed=4, kills=50)
-    assert hits["in flight"] >= 5, hits
-    print(dict(hits))
+    print(dict(written.kill_often(tmp_path, seed=4, kills=50, in_flight=5)))

@@ -49,12 +49,9 @@ def written(
 
 
 def test_killed_at_random_instants(written: Written, tmp_path: Path) -> None:
-    hits = written.kill_often(tmp_path, seed=1, kills=8)
-    assert hits["in flight"] >= 1, hits
+    written.kill_often(tmp_path, seed=1, kills=8, in_flight=1)
 
 
 @pytest.mark.slow
 def test_killed_fifty_times(written: Written, tmp_path: Path) -> None:
-    hits = written.kill_often(tmp_path, seed=2, kills=50)
-    assert hits["in flight"] >= 10, hits
-    print(dict(hits))
+    print(dict(written.kill_often(tmp_path, seed=2, kills=50, in_flight=10)))
