@@ -23,10 +23,13 @@ class PricesSection(Section):
 
 
 class BudgetSection(Section):
-    """Where generation stops: whichever of these is reached first. Unset ones set no limit."""
+    """Where generation stops: whichever of these is reached first. Unset ones set no limit.
+
+    Answers that the log has already count as if they were asked for now.
+    """
 
     calls: int | None = Field(default=None, ge=1)
-    """Requests that were answered, those of earlier attempts counted too."""
+    """Requests that were answered."""
     tokens: int | None = Field(default=None, ge=1)
     """Prompt and generated tokens together."""
     money: float | None = Field(default=None, gt=0)

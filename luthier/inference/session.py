@@ -145,13 +145,25 @@ class Session:
             ModelError: the model cannot be had, or its server is gone or ill.
             RunError: the log cannot be written.
         """
-        key = request.key(self.model)
+        key, job = request.key(self.model), self.purse.job
+        most = self._most(request) if self.purse.is_limited else Cost()
         if (known := self.log.get(key)) is not None:
             self.tally.replayed += 1
+            job.replayed(key, most, self._cost(known))
+            return known
+        await job.reserve(most)
+        if (known := self.log.get(key)) is not None:  # another job has asked meanwhile
+            job.settle(most, key, self._cost(known))
             return known
         if key not in self._asking:
             self._asking[key] = asyncio.ensure_future(self._paid(key, request))
             self._asking[key].add_done_callback(lambda _: self._asking.pop(key, None))
+
+        def settle(task: asyncio.Future[Completion]) -> None:
+            failed = task.cancelled() or task.exception() is not None
+            job.settle(most, key, None if failed else self._cost(task.result()))
+
+        self._asking[key].add_done_callback(settle)
         # Who waits may be cancelled; the request, once it is sent, is paid and runs to its end.
         return await asyncio.shield(self._asking[key])
 
@@ -161,6 +173,7 @@ class Session:
         What fails meanwhile is not sent again.
         """
         self._draining = True
+        self.purse.turn_away()
         for task in list(self._asking.values()):
             if task not in self._sent:
                 task.cancel()
@@ -181,6 +194,7 @@ class Session:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.purse.turn_away()
         for task in list(self._asking.values()):
             task.cancel()
         if self._asking:
@@ -191,32 +205,28 @@ class Session:
 
     async def _paid(self, key: str, request: Request) -> Completion:
         """Send a request until it is answered, and write the answer down."""
-        await self.purse.reserve(key, self._most(request))
-        try:
-            # What was answered before each of the last tries: others that are tell a request that
-            # cannot be answered from a server that answers nobody.
-            before: deque[int] = deque(maxlen=TRIES)
-            failures = 0
-            while True:
-                answered = self._answered
-                try:
-                    return await self._sent_once(key, request)
-                except Trouble as trouble:
-                    self.tally.retries += 1
-                    if self._draining:
-                        raise ModelError(f"{trouble.said}; not sent again.") from None
-                    if trouble.kind == "gone":
-                        continue  # the pace holds everybody back, and gives up
-                    before.append(answered)
-                    failures += 1
-                    if failures >= TRIES:
-                        if self._answered == before[0]:
-                            raise ModelError(self._ill(trouble, failures)) from None
-                        if trouble.kind == "flaky":
-                            return self._given_up(key, request, trouble, failures)
-                    await asyncio.sleep(_pause(failures, trouble.retry_after))
-        finally:
-            self.purse.settle(key)
+        # What was answered before each of the last tries: others that are tell a request that
+        # cannot be answered from a server that answers nobody.
+        before: deque[int] = deque(maxlen=TRIES)
+        failures = 0
+        while True:
+            answered = self._answered
+            try:
+                return await self._sent_once(key, request)
+            except Trouble as trouble:
+                self.tally.retries += 1
+                if self._draining:
+                    raise ModelError(f"{trouble.said}; not sent again.") from None
+                if trouble.kind == "gone":
+                    continue  # the pace holds everybody back, and gives up
+                before.append(answered)
+                failures += 1
+                if failures >= TRIES:
+                    if self._answered == before[0]:
+                        raise ModelError(self._ill(trouble, failures)) from None
+                    if trouble.kind == "flaky":
+                        return self._given_up(key, request, trouble, failures)
+                await asyncio.sleep(_pause(failures, trouble.retry_after))
 
     def _most(self, request: Request) -> Cost:
         """What a request may cost at most: a token is a byte or more of the words."""
@@ -228,7 +238,10 @@ class Session:
     def _keep(self, key: str, request: Request, found: Completion, seconds: float) -> None:
         """Write an answer down, and count what it cost."""
         self.log.add(key, request, found, seconds, self.purpose)
-        self.purse.pay(Cost.of(found.prompt_tokens, found.completion_tokens, self.section.prices))
+        self.purse.pay(self._cost(found))
+
+    def _cost(self, found: Completion) -> Cost:
+        return Cost.of(found.prompt_tokens, found.completion_tokens, self.section.prices)
 
     async def _sent_once(self, key: str, request: Request) -> Completion:
         task = asyncio.current_task()
