@@ -34,11 +34,12 @@ from luthier.run import RUNS
 
 BACKENDS = Registry("backend", "luthier.inference.backends")
 TRIES = 8
-"""Times a request is sent, before it is given up, to a server that answers others."""
+"""Times a request that fails is sent, before it is given up."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between tries: doubled each time, with jitter (OpenAI's client begins at 0.5 too)."""
 LONGEST_WAIT = 600.0
-"""Seconds that a server may ask us to wait; one that asks for more has sold out for now."""
+"""Seconds that a server may be too busy for anybody, or ask us to wait at once; quotas are by the
+minute, and one that asks for more has sold out for now."""
 _WORTH_SAYING = 10.0
 """Seconds of waiting that people are told of."""
 _TEMPLATE_TOKENS = 64
@@ -133,6 +134,8 @@ class Session:
         self._gone_since: float | None = None
         self._answered = 0
         """Requests that a server dealt with since the session began, to tell who is ill."""
+        self._answered_at = 0.0
+        """When it did so last (`time.monotonic`)."""
         self._draining = False
         self._waits_until = 0.0
         """Until when people were told that the server asks us to wait."""
@@ -208,7 +211,7 @@ class Session:
         # What was answered before each of the last tries: others that are tell a request that
         # cannot be answered from a server that answers nobody.
         before: deque[int] = deque(maxlen=TRIES)
-        failures = 0
+        failures, since = 0, time.monotonic()
         while True:
             answered = self._answered
             try:
@@ -221,11 +224,15 @@ class Session:
                     continue  # the pace holds everybody back, and gives up
                 before.append(answered)
                 failures += 1
-                if failures >= TRIES:
+                if trouble.kind == "busy":
+                    # It says that it will answer: how often it says so tells nothing, how long does.
+                    waited = time.monotonic() - max(since, self._answered_at)
+                    if failures > 1 and waited > LONGEST_WAIT:
+                        raise ModelError(self._overrun(trouble, waited)) from None
+                elif failures >= TRIES:
                     if self._answered == before[0]:
                         raise ModelError(self._ill(trouble, failures)) from None
-                    if trouble.kind == "flaky":
-                        return self._given_up(key, request, trouble, failures)
+                    return self._given_up(key, request, trouble, failures)
                 await asyncio.sleep(_pause(failures, trouble.retry_after))
 
     def _most(self, request: Request) -> Cost:
@@ -258,6 +265,7 @@ class Session:
                 self._sent.discard(task)
             self._gone_since = None
             self._answered += 1
+            self._answered_at = time.monotonic()
             self._keep(key, request, completion, time.monotonic() - started)
             self.pace.went_well()
         self.tally.calls += 1
@@ -307,6 +315,13 @@ class Session:
             "the server's own log, and repeat the command."
         )
 
+    def _overrun(self, trouble: Trouble, waited: float) -> str:
+        return (
+            f"{self._where} has answered nothing for {duration(waited)}: {trouble.said}. "
+            f"{self._kept()} Repeat the command when it has time for you; if it never has, ask it "
+            "less (llm.max_concurrency)."
+        )
+
     def _sold_out(self, trouble: Trouble, pause: float) -> str:
         return (
             f"{trouble.said}, and is to be asked again in {duration(pause)}. {self._kept()} Repeat "
@@ -327,7 +342,8 @@ class Session:
 
 def _pause(attempt: int, asked: float | None = None) -> float:
     if asked is not None:
-        return asked
+        # One that always names a moment too soon is not to be asked without end.
+        return asked if attempt < TRIES else max(asked, _pause(attempt - TRIES + 1))
     longest: float = min(FIRST_PAUSE * 2.0 ** (attempt - 1), LONGEST_PAUSE)
     return longest * random.uniform(0.5, 1.0)  # so that not all come back at once
 
