@@ -118,6 +118,16 @@ class LlmSection(Section):
         return self
 
     @property
+    def window(self) -> int:
+        """Jobs that are begun ahead of the first where nobody says how many.
+
+        Twice what is in flight at most, by default: 128 for servers, 16 for models in this process.
+        What is written depends on it, so it does not follow `max_concurrency` and `n_parallel`,
+        which are about speed.
+        """
+        return 128 if self.backend == "openai" else 16
+
+    @property
     def concurrency(self) -> int:
         """Most requests in flight at once."""
         if self.max_concurrency is not None:

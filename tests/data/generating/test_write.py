@@ -85,6 +85,18 @@ def test_built_again_it_asks_nobody(
     assert len(server.asked()) == asked
 
 
+def test_rows_do_not_depend_on_how_many_requests_are_in_flight(
+    make_run: MakeRun, sections: dict[str, Any], server: Scripted
+) -> None:
+    data = sections["data"]
+    data["sources"][0]["generate"]["hard_negatives"] = 0.5  # made from rows that are there by then
+    run = make_run(**sections)
+    build(run)
+    first, asked = generated(run), len(server.asked())
+    build(make_run(data={**data, "llm": {**data["llm"], "max_concurrency": 2}}))
+    assert generated(run) == first and len(server.asked()) == asked
+
+
 def test_no_key_is_written_anywhere(make_run: MakeRun, sections: dict[str, Any]) -> None:
     run = make_run(**sections)
     build(run)
