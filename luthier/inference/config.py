@@ -58,6 +58,9 @@ class LlmSection(Section):
     """Seconds until a request without an answer is given up and sent again; as OpenAI's client."""
     patience: float = Field(default=60.0, ge=0)
     """Seconds that a server may be gone before generation stops."""
+    retry_unfit: bool = False
+    """Whether requests that were refused or failed for good in an earlier attempt are sent again: once
+    the server is mended, or takes longer prompts."""
     n_parallel: int = Field(default=8, ge=1)
     """Sequences that a local model decodes together."""
     n_ctx: int = Field(default=2048, ge=64)

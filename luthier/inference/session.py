@@ -129,6 +129,8 @@ class Session:
         self.backend: Backend = backend or BACKENDS.load(section.backend).open(section, runs)
         self.model = self.backend.model
         self._asking: dict[str, asyncio.Task[Completion]] = {}
+        self._unfit: dict[str, str] = {}
+        """Requests that got no answer, and why."""
         self._sent: set[Any] = set()
         """Tasks whose request is on its way."""
         self._gone_since: float | None = None
@@ -150,12 +152,12 @@ class Session:
         """
         key, job = request.key(self.model), self.purse.job
         most = self._most(request) if self.purse.is_limited else Cost()
-        if (known := self.log.get(key)) is not None:
+        if (known := self._known(key)) is not None:
             self.tally.replayed += 1
             job.replayed(key, most, self._cost(known))
             return known
         await job.reserve(most)
-        if (known := self.log.get(key)) is not None:  # another job has asked meanwhile
+        if (known := self._known(key)) is not None:  # another job has asked meanwhile
             job.settle(most, key, self._cost(known))
             return known
         if key not in self._asking:
@@ -169,6 +171,16 @@ class Session:
         self._asking[key].add_done_callback(settle)
         # Who waits may be cancelled; the request, once it is sent, is paid and runs to its end.
         return await asyncio.shield(self._asking[key])
+
+    def _known(self, key: str) -> Completion | None:
+        """What the log answers."""
+        known = self.log.get(key)
+        if known is None or known.unfit is None:
+            return known
+        if self.section.retry_unfit and key not in self._unfit:
+            return None
+        self._unfit[key] = known.unfit
+        return known
 
     async def drain(self) -> None:
         """Cancel what is not sent yet, and wait for what is: its answers go into the log.
@@ -203,6 +215,8 @@ class Session:
         if self._asking:
             await asyncio.gather(*self._asking.values(), return_exceptions=True)
         await self.backend.close()
+        if kind is None and self._unfit:
+            say(self._unanswered(), style="yellow")
 
     # --- one request --------------------------------------------------------------------------
 
@@ -245,6 +259,8 @@ class Session:
     def _keep(self, key: str, request: Request, found: Completion, seconds: float) -> None:
         """Write an answer down, and count what it cost."""
         self.log.add(key, request, found, seconds, self.purpose)
+        if found.unfit is not None:
+            self._unfit[key] = found.unfit
         self.purse.pay(self._cost(found))
 
     def _cost(self, found: Completion) -> Cost:
@@ -326,6 +342,15 @@ class Session:
         return (
             f"{trouble.said}, and is to be asked again in {duration(pause)}. {self._kept()} Repeat "
             "the command then."
+        )
+
+    def _unanswered(self) -> str:
+        count, first = len(self._unfit), next(iter(self._unfit.values()))
+        many = "1 request has" if count == 1 else f"{count:,} requests have"
+        return (
+            f"{self._where}: {many} no answer ({first}). That is remembered; once the server is "
+            "mended, say llm: {retry_unfit: true} to ask again (on the command line "
+            "data.llm.retry_unfit=true)."
         )
 
     @property

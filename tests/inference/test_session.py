@@ -427,6 +427,41 @@ def test_unfit_is_an_answer(log: CallLog) -> None:
     asyncio.run(run())
 
 
+def test_unfit_is_asked_again_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once an attempt; what was answered is not."""
+
+    def attempt(model: Model, *, retry: bool) -> list[Completion]:
+        async def run(log: CallLog) -> list[Completion]:
+            how = section(retry_unfit=retry)
+            async with asking(Session(how, log, backend=model, purpose="1-task")) as session:
+                return [await session.ask(asks(words)) for words in ("a", "b", "a", "c")]
+
+        with CallLog(tmp_path / "calls.jsonl") as log:
+            found = asyncio.run(run(log))
+            assert log.spent("1-task")[0] == 3, "each counts once"
+        return found
+
+    unfit = Completion((), "m", unfit="refused (413): too long")
+    broken = Model(lambda request, _: said("b") if request.text == "b" else unfit)
+    mended = Model(lambda request, _: said(f"now {request.text}"))
+    for model, retry, sent in (
+        (broken, False, ["a", "b", "c"]), (mended, False, []), (broken, True, ["a", "c"]),
+        (mended, True, ["a", "c"]), (broken, True, []),
+    ):  # fmt: skip
+        model.sent = []
+        found = attempt(model, retry=retry)
+        assert model.sent == sent
+        told = capsys.readouterr().err
+        if found[0].unfit is not None:
+            assert "2 requests have no answer (refused (413): too long)" in " ".join(told.split())
+            assert "data.llm.retry_unfit=true" in told
+        else:
+            assert not told
+    assert [c.text for c in found] == ["now a", "b", "now a", "now c"]
+
+
 def test_a_mistake_of_ours_is_not_sent_again(log: CallLog) -> None:
     async def run() -> None:
         model = in_turn(ZeroDivisionError())
