@@ -239,7 +239,7 @@ class Session:
                 before.append(answered)
                 failures += 1
                 if trouble.kind == "busy":
-                    # It says that it will answer: how often it says so tells nothing, how long does.
+                    # It says that it will answer: not how often it does tells, but how long.
                     waited = time.monotonic() - max(since, self._answered_at)
                     if failures > 1 and waited > LONGEST_WAIT:
                         raise ModelError(self._overrun(trouble, waited)) from None

@@ -318,10 +318,10 @@ def _strict(schema: Any) -> Any:
         if isinstance(fields := schema.get(group), dict):
             # A field may be called as a keyword is.
             found[group] = {name: _strict(part) for name, part in fields.items()}
-    least, most = schema.get("minimum"), schema.get("maximum")
-    if schema.get("type") == "integer" and isinstance(least, int) and isinstance(most, int):
-        if most - least < _LISTED:
-            found["enum"] = list(range(least, most + 1))
+    match schema:
+        case {"type": "integer", "minimum": int(least), "maximum": int(most)}:
+            if most - least < _LISTED:
+                found["enum"] = list(range(least, most + 1))
     return found
 
 
