@@ -238,7 +238,7 @@ class Job:
         self._waiting.clear()
 
     def _count(self, key: str, cost: Cost) -> None:
-        if key not in self.costs:
+        if self.purse.is_limited and key not in self.costs:
             self.costs[key] = cost
             self.used += cost
 
@@ -272,6 +272,8 @@ class Purse:
 
     def __init__(self, budget: BudgetSection | None) -> None:
         self.budget = budget or BudgetSection()
+        self.is_limited = self.budget != BudgetSection()
+        """Whether there is a budget at all."""
         self.currency = "USD"
         """Of its money; a session says what its prices are in."""
         self.spent = Cost()
@@ -294,11 +296,6 @@ class Purse:
         """Whether the first job needed an answer that the log did not have."""
         self._apart = Job(self)
         """Requests that are asked outside of any job, as they come."""
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is a budget at all."""
-        return self.budget != BudgetSection()
 
     @property
     def cost(self) -> float:

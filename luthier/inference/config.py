@@ -60,7 +60,7 @@ class LlmSection(Section):
     """Seconds that a server may be gone before generation stops."""
     retry_unfit: bool = False
     """Whether requests that an earlier attempt got no answer to (refused, or failed for good) are
-    sent again: once the server is mended, or takes longer prompts."""
+    sent again, in every attempt: once the server is mended, or takes longer prompts."""
     n_parallel: int = Field(default=8, ge=1)
     """Sequences that a local model decodes together."""
     n_ctx: int = Field(default=2048, ge=64)

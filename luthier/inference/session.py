@@ -101,8 +101,8 @@ class Session:
         budget: where to stop, or a purse that several sessions spend from; None: nowhere.
         runs: where trained runs are found (`model: run:NAME`).
         backend: one that is open already; None: the section's.
-        purpose: whose budget the calls count in, where several share a log; what earlier attempts
-            paid for it counts too.
+        purpose: what the calls are for, where several share a log: the cost that is shown is that
+            of earlier attempts too.
     """
 
     def __init__(
@@ -349,8 +349,7 @@ class Session:
         many = "1 request has" if count == 1 else f"{count:,} requests have"
         return (
             f"{self._where}: {many} no answer ({first}). That is remembered; once the server is "
-            "mended, say llm: {retry_unfit: true} to ask again (on the command line "
-            "data.llm.retry_unfit=true)."
+            "mended, write `retry_unfit: true` into the recipe under llm: and repeat the command."
         )
 
     @property

@@ -456,7 +456,7 @@ def test_unfit_is_asked_again_on_request(
         told = capsys.readouterr().err
         if found[0].unfit is not None:
             assert "2 requests have no answer (refused (413): too long)" in " ".join(told.split())
-            assert "data.llm.retry_unfit=true" in told
+            assert "`retry_unfit: true`" in told
         else:
             assert not told
     assert [c.text for c in found] == ["now a", "b", "now a", "now c"]
