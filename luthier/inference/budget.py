@@ -351,7 +351,7 @@ class Purse:
                 self._largest = largest
 
     def share(self) -> None:
-        """Allow jobs behind the first what there is room for; called before the first is awaited.
+        """Allow jobs behind the first what there is room for; called before the first of them is awaited.
 
         What is allowed depends on results that were taken, not on who has answered by now.
         """
@@ -361,8 +361,8 @@ class Purse:
                 if self._lacking(self._charged + held + held) is not None:
                     break
                 self._held, job.allowed = held, self._largest
-        for job in self._jobs:
-            job.let_in()
+                job.let_in()
+        self._jobs[0].let_in()
 
     def dropped(self) -> None:
         """Those that are under way come to nothing."""
