@@ -351,7 +351,7 @@ class Purse:
                 self._largest = largest
 
     def share(self) -> None:
-        """Allow jobs behind the first what there is room for; called before the first of them is awaited.
+        """Allow jobs behind the first what there is room for; called before it is awaited.
 
         What is allowed depends on results that were taken, not on who has answered by now.
         """
