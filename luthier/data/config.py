@@ -35,7 +35,8 @@ class GenerateConfig(Section):
     """Where writing stops; null: when the method is done."""
     window: int | None = Field(default=None, ge=1)
     """Jobs that are begun before the first of them must be done; what is written depends on it, so
-    it does not follow the server. null: twice the `max_concurrency` of the model."""
+    it does not follow the server. null: 128 for servers, 16 for models in this process, whatever
+    their `max_concurrency`."""
 
     @property
     def options(self) -> dict[str, Any]:

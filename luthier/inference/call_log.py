@@ -2,8 +2,8 @@
 
 One JSON object a line, appended as answers come in:
 
-    {"key": <64 hex>, "in": prompt tokens, "out": generated tokens, "for": whose budget it counts
-     in, "request": ..., "response": ...}
+    {"key": <64 hex>, "in": prompt tokens, "out": generated tokens, "for": what it was asked
+     for, "request": ..., "response": ...}
 
 The key is the hash of all that determines the answer (`Request.key`), so a log serves any later
 run that asks the same. A line is handed to the system as soon as the answer is there, so that a
@@ -114,7 +114,7 @@ class CallLog:
             request: what was asked.
             completion: what came of it.
             seconds: how long it took.
-            purpose: whose budget it counts in; letters, digits, `-` and `_`.
+            purpose: what it was asked for; letters, digits, `-` and `_`.
 
         Raises:
             RunError: the disk is full or the file cannot be written; nothing of the line stays.

@@ -23,10 +23,13 @@ class PricesSection(Section):
 
 
 class BudgetSection(Section):
-    """Where generation stops: whichever of these is reached first. Unset ones set no limit."""
+    """Where generation stops: whichever of these is reached first. Unset ones set no limit.
+
+    Answers that the log has already count as if they were asked for now.
+    """
 
     calls: int | None = Field(default=None, ge=1)
-    """Requests that were answered, those of earlier attempts counted too."""
+    """Requests that were answered."""
     tokens: int | None = Field(default=None, ge=1)
     """Prompt and generated tokens together."""
     money: float | None = Field(default=None, gt=0)
@@ -55,6 +58,9 @@ class LlmSection(Section):
     """Seconds until a request without an answer is given up and sent again; as OpenAI's client."""
     patience: float = Field(default=60.0, ge=0)
     """Seconds that a server may be gone before generation stops."""
+    retry_unfit: bool = False
+    """Whether requests that an earlier attempt got no answer to (refused, or failed for good) are
+    sent again, in every attempt: once the server is mended, or takes longer prompts."""
     n_parallel: int = Field(default=8, ge=1)
     """Sequences that a local model decodes together."""
     n_ctx: int = Field(default=2048, ge=64)
@@ -113,6 +119,16 @@ class LlmSection(Section):
         if self.lora is not None and self.backend != "llamacpp":
             raise ValueError(f"'lora' goes with backend: llamacpp, not {self.backend}")
         return self
+
+    @property
+    def window(self) -> int:
+        """Jobs that are begun ahead of the first where nobody says how many.
+
+        Twice what is in flight at most, by default: 128 for servers, 16 for models in this process.
+        What is written depends on it, so it does not follow `max_concurrency` and `n_parallel`,
+        which are about speed.
+        """
+        return 128 if self.backend == "openai" else 16
 
     @property
     def concurrency(self) -> int:

@@ -34,11 +34,12 @@ from luthier.run import RUNS
 
 BACKENDS = Registry("backend", "luthier.inference.backends")
 TRIES = 8
-"""Times a request is sent, before it is given up, to a server that answers others."""
+"""Times a request that fails is sent, before it is given up."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between tries: doubled each time, with jitter (OpenAI's client begins at 0.5 too)."""
 LONGEST_WAIT = 600.0
-"""Seconds that a server may ask us to wait; one that asks for more has sold out for now."""
+"""Seconds that a server may be too busy for anybody, or ask us to wait at once; quotas are by the
+minute, and one that asks for more has sold out for now."""
 _WORTH_SAYING = 10.0
 """Seconds of waiting that people are told of."""
 _TEMPLATE_TOKENS = 64
@@ -100,8 +101,8 @@ class Session:
         budget: where to stop, or a purse that several sessions spend from; None: nowhere.
         runs: where trained runs are found (`model: run:NAME`).
         backend: one that is open already; None: the section's.
-        purpose: whose budget the calls count in, where several share a log; what earlier attempts
-            paid for it counts too.
+        purpose: what the calls are for, where several share a log: the cost that is shown is that
+            of earlier attempts too.
     """
 
     def __init__(
@@ -128,11 +129,15 @@ class Session:
         self.backend: Backend = backend or BACKENDS.load(section.backend).open(section, runs)
         self.model = self.backend.model
         self._asking: dict[str, asyncio.Task[Completion]] = {}
+        self._unfit: dict[str, str] = {}
+        """Requests that got no answer, and why."""
         self._sent: set[Any] = set()
         """Tasks whose request is on its way."""
         self._gone_since: float | None = None
         self._answered = 0
         """Requests that a server dealt with since the session began, to tell who is ill."""
+        self._answered_at = 0.0
+        """When it did so last (`time.monotonic`)."""
         self._draining = False
         self._waits_until = 0.0
         """Until when people were told that the server asks us to wait."""
@@ -145,15 +150,37 @@ class Session:
             ModelError: the model cannot be had, or its server is gone or ill.
             RunError: the log cannot be written.
         """
-        key = request.key(self.model)
-        if (known := self.log.get(key)) is not None:
+        key, job = request.key(self.model), self.purse.job
+        most = self._most(request) if self.purse.is_limited else Cost()
+        if (known := self._known(key)) is not None:
             self.tally.replayed += 1
+            job.replayed(key, most, self._cost(known))
+            return known
+        await job.reserve(most)
+        if (known := self._known(key)) is not None:  # another job has asked meanwhile
+            job.settle(most, key, self._cost(known))
             return known
         if key not in self._asking:
             self._asking[key] = asyncio.ensure_future(self._paid(key, request))
             self._asking[key].add_done_callback(lambda _: self._asking.pop(key, None))
+
+        def settle(task: asyncio.Future[Completion]) -> None:
+            failed = task.cancelled() or task.exception() is not None
+            job.settle(most, key, None if failed else self._cost(task.result()))
+
+        self._asking[key].add_done_callback(settle)
         # Who waits may be cancelled; the request, once it is sent, is paid and runs to its end.
         return await asyncio.shield(self._asking[key])
+
+    def _known(self, key: str) -> Completion | None:
+        """What the log answers."""
+        known = self.log.get(key)
+        if known is None or known.unfit is None:
+            return known
+        if self.section.retry_unfit and key not in self._unfit:
+            return None
+        self._unfit[key] = known.unfit
+        return known
 
     async def drain(self) -> None:
         """Cancel what is not sent yet, and wait for what is: its answers go into the log.
@@ -161,6 +188,7 @@ class Session:
         What fails meanwhile is not sent again.
         """
         self._draining = True
+        self.purse.turn_away()
         for task in list(self._asking.values()):
             if task not in self._sent:
                 task.cancel()
@@ -181,42 +209,45 @@ class Session:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.purse.turn_away()
         for task in list(self._asking.values()):
             task.cancel()
         if self._asking:
             await asyncio.gather(*self._asking.values(), return_exceptions=True)
         await self.backend.close()
+        if kind is None and self._unfit:
+            say(self._unanswered(), style="yellow")
 
     # --- one request --------------------------------------------------------------------------
 
     async def _paid(self, key: str, request: Request) -> Completion:
         """Send a request until it is answered, and write the answer down."""
-        await self.purse.reserve(key, self._most(request))
-        try:
-            # What was answered before each of the last tries: others that are tell a request that
-            # cannot be answered from a server that answers nobody.
-            before: deque[int] = deque(maxlen=TRIES)
-            failures = 0
-            while True:
-                answered = self._answered
-                try:
-                    return await self._sent_once(key, request)
-                except Trouble as trouble:
-                    self.tally.retries += 1
-                    if self._draining:
-                        raise ModelError(f"{trouble.said}; not sent again.") from None
-                    if trouble.kind == "gone":
-                        continue  # the pace holds everybody back, and gives up
-                    before.append(answered)
-                    failures += 1
-                    if failures >= TRIES:
-                        if self._answered == before[0]:
-                            raise ModelError(self._ill(trouble, failures)) from None
-                        if trouble.kind == "flaky":
-                            return self._given_up(key, request, trouble, failures)
-                    await asyncio.sleep(_pause(failures, trouble.retry_after))
-        finally:
-            self.purse.settle(key)
+        # What was answered before each of the last tries: others that are tell a request that
+        # cannot be answered from a server that answers nobody.
+        before: deque[int] = deque(maxlen=TRIES)
+        failures, since = 0, time.monotonic()
+        while True:
+            answered = self._answered
+            try:
+                return await self._sent_once(key, request)
+            except Trouble as trouble:
+                self.tally.retries += 1
+                if self._draining:
+                    raise ModelError(f"{trouble.said}; not sent again.") from None
+                if trouble.kind == "gone":
+                    continue  # the pace holds everybody back, and gives up
+                before.append(answered)
+                failures += 1
+                if trouble.kind == "busy":
+                    # It says that it will answer: not how often it does tells, but how long.
+                    waited = time.monotonic() - max(since, self._answered_at)
+                    if failures > 1 and waited > LONGEST_WAIT:
+                        raise ModelError(self._overrun(trouble, waited)) from None
+                elif failures >= TRIES:
+                    if self._answered == before[0]:
+                        raise ModelError(self._ill(trouble, failures)) from None
+                    return self._given_up(key, request, trouble, failures)
+                await asyncio.sleep(_pause(failures, trouble.retry_after))
 
     def _most(self, request: Request) -> Cost:
         """What a request may cost at most: a token is a byte or more of the words."""
@@ -228,7 +259,12 @@ class Session:
     def _keep(self, key: str, request: Request, found: Completion, seconds: float) -> None:
         """Write an answer down, and count what it cost."""
         self.log.add(key, request, found, seconds, self.purpose)
-        self.purse.pay(Cost.of(found.prompt_tokens, found.completion_tokens, self.section.prices))
+        if found.unfit is not None:
+            self._unfit[key] = found.unfit
+        self.purse.pay(self._cost(found))
+
+    def _cost(self, found: Completion) -> Cost:
+        return Cost.of(found.prompt_tokens, found.completion_tokens, self.section.prices)
 
     async def _sent_once(self, key: str, request: Request) -> Completion:
         task = asyncio.current_task()
@@ -245,6 +281,7 @@ class Session:
                 self._sent.discard(task)
             self._gone_since = None
             self._answered += 1
+            self._answered_at = time.monotonic()
             self._keep(key, request, completion, time.monotonic() - started)
             self.pace.went_well()
         self.tally.calls += 1
@@ -294,10 +331,25 @@ class Session:
             "the server's own log, and repeat the command."
         )
 
+    def _overrun(self, trouble: Trouble, waited: float) -> str:
+        return (
+            f"{self._where} has answered nothing for {duration(waited)}: {trouble.said}. "
+            f"{self._kept()} Repeat the command when it has time for you; if it never has, ask it "
+            "less (llm.max_concurrency)."
+        )
+
     def _sold_out(self, trouble: Trouble, pause: float) -> str:
         return (
             f"{trouble.said}, and is to be asked again in {duration(pause)}. {self._kept()} Repeat "
             "the command then."
+        )
+
+    def _unanswered(self) -> str:
+        count, first = len(self._unfit), next(iter(self._unfit.values()))
+        many = "1 request has" if count == 1 else f"{count:,} requests have"
+        return (
+            f"{self._where}: {many} no answer ({first}). That is remembered; once the server is "
+            "mended, write `retry_unfit: true` into the recipe under llm: and repeat the command."
         )
 
     @property
@@ -314,7 +366,8 @@ class Session:
 
 def _pause(attempt: int, asked: float | None = None) -> float:
     if asked is not None:
-        return asked
+        # One that always names a moment too soon is not to be asked without end.
+        return asked if attempt < TRIES else max(asked, _pause(attempt - TRIES + 1))
     longest: float = min(FIRST_PAUSE * 2.0 ** (attempt - 1), LONGEST_PAUSE)
     return longest * random.uniform(0.5, 1.0)  # so that not all come back at once
 

@@ -67,13 +67,34 @@ def closed(schema: Any) -> Any:
 
 
 def read_as(text: str, form: type[Form]) -> Form | None:
-    """The first JSON object in a text that has the fields of a form; None where there is none."""
+    """The first JSON object in a text that has the fields of a form; None where there is none.
+
+    Words beyond the length of a field are cut off: not every server can be held to it.
+    """
     for found in _objects(text):
-        try:
-            return form.model_validate(found)
-        except ValidationError:
-            continue
+        for _ in range(2):
+            try:
+                return form.model_validate(found)
+            except ValidationError as error:
+                if not _is_cut(found, error):
+                    break
     return None
+
+
+def _is_cut(found: Any, error: ValidationError) -> bool:
+    """Cut texts that are too long; whether that was all that is wrong."""
+    wrong = error.errors()
+    if any(one["type"] != "string_too_long" for one in wrong):
+        return False
+    for one in wrong:
+        inner, (*steps, last) = found, one["loc"]
+        try:
+            for step in steps:
+                inner = inner[step]
+            inner[last] = inner[last][: one["ctx"]["max_length"]]
+        except (KeyError, IndexError, TypeError):  # where it may be one of several forms
+            return False
+    return True
 
 
 def _objects(text: str) -> list[Any]:

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
+from luthier.inference.budget import Purse
+
 Asked = TypeVar("Asked")
 Found = TypeVar("Found")
 
@@ -23,6 +25,7 @@ async def in_order(
     *,
     window: int,
     finished: Callable[[], bool] = lambda: False,
+    purse: Purse | None = None,
 ) -> None:
     """Keep `window` jobs going, and take their results in the order they were begun.
 
@@ -32,19 +35,26 @@ async def in_order(
         take: is given each result; may await nothing, so that nothing comes between.
         window: jobs that are begun before the first of them must be done. Results depend on it.
         finished: asked after each result; true ends everything.
+        purse: what the jobs are paid from, each for itself and in their order; None: nothing is
+            counted.
 
     Raises:
+        BudgetSpent: the first job has no room; results before it were taken.
         Exception: what the first job that failed raised; results before it were taken.
     """
     begun: deque[asyncio.Task[Found]] = deque()
+    purse = purse or Purse(None)
     try:
         while not finished():
             while len(begun) < window and (job := propose()) is not None:
-                begun.append(asyncio.ensure_future(job))
+                begun.append(purse.begun(job))
             if not begun:
                 return
+            purse.share()
             take(await begun.popleft())
+            purse.taken()
     finally:
+        purse.dropped()
         for task in begun:
             task.cancel()
         await asyncio.gather(*begun, return_exceptions=True)

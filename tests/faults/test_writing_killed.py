@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attempts import Attempts
@@ -13,7 +14,7 @@ HERE = Path(__file__).parent
 CONCURRENCY = 6
 
 
-def task_recipe(folder: Path, model: Path) -> str:
+def task_recipe(folder: Path, model: Path, **options: Any) -> str:
     """A recipe with `ADDRESS` where the server's address goes."""
     seeds = folder / "seeds.csv"
     seeds.write_text("text,label\nWe will mend the roof.,True\nNobody mends a roof.,False\n")
@@ -29,6 +30,7 @@ def task_recipe(folder: Path, model: Path) -> str:
             "sources": [{"generate": {
                 "use": "task", "description": "Promises.", "seeds": str(seeds), "input": "text",
                 "output": "label", "rows": 60, "output_first": 0.7, "hard_negatives": 0.2,
+                **options,
             }}],
             "template": "promise_instruction_first",
         },
@@ -50,6 +52,19 @@ def written(
 
 def test_killed_at_random_instants(written: Written, tmp_path: Path) -> None:
     written.kill_often(tmp_path, seed=1, kills=8, in_flight=1)
+
+
+def test_killed_where_a_budget_ends_it(
+    attempts: Attempts, tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    text = task_recipe(tmp_path, tiny_model_dir, votes=3, budget={"calls": 90})
+    written = Written(
+        attempts, tmp_path / "undisturbed", lambda address: text.replace("ADDRESS", address),
+        concurrency=CONCURRENCY, answers="task_writer", path=(HERE,),
+    )  # fmt: skip
+    summary = json.loads(written.generated["1-task/summary.json"])
+    assert summary["stopped"] == "the budget of 90 calls is used up" and summary["rows"] < 60
+    written.kill_often(tmp_path, seed=5, kills=5)
 
 
 @pytest.mark.slow

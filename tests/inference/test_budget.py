@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import random
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asked_models import Model, asks, said, section, settle
@@ -17,6 +21,7 @@ from luthier.inference.call_log import CallLog
 from luthier.inference.config import BudgetSection, PricesSection
 from luthier.inference.request import Completion, Request
 from luthier.inference.session import Session, asking
+from luthier.inference.window import in_order
 
 PRICES = PricesSection(input=1.0, output=2.0)
 PESOS = PricesSection(input=1.0, output=2.0, currency="MXN")
@@ -176,23 +181,23 @@ def test_it_stops_in_the_same_place_whoever_answers_first(
 
 def test_who_waits_for_room_can_be_cancelled() -> None:
     async def run() -> None:
-        purse = Purse(BudgetSection(calls=2))
-        await purse.reserve("a", Cost(1))
-        await purse.reserve("b", Cost(1))
-        waiting = [asyncio.ensure_future(purse.reserve(name, Cost(1))) for name in "cd"]
+        job = Purse(BudgetSection(calls=2)).job
+        await job.reserve(Cost(1))
+        await job.reserve(Cost(1))
+        waiting = [asyncio.ensure_future(job.reserve(Cost(1))) for _ in range(2)]
         await settle()
         waiting[0].cancel()
         await settle()
         assert waiting[0].cancelled() and not waiting[1].done()
-        purse.settle("a")  # it failed, and was not paid
+        job.settle(Cost(1))  # it failed, and was not paid
         await settle()
         assert waiting[1].done() and waiting[1].exception() is None
-        third = asyncio.ensure_future(purse.reserve("e", Cost(1)))
+        third = asyncio.ensure_future(job.reserve(Cost(1)))
         await settle()
-        purse.settle("b")
+        job.settle(Cost(1))
         third.cancel()  # let in and cancelled at once
         await settle()
-        await asyncio.wait_for(purse.reserve("f", Cost(1)), 5)
+        await asyncio.wait_for(job.reserve(Cost(1)), 5)
 
     asyncio.run(run())
 
@@ -202,7 +207,7 @@ def test_nothing_cheaper_slips_in_behind_what_was_refused(tmp_path: Path) -> Non
 
     async def run(log: CallLog) -> list[bool]:
         model = Model(lambda request, _: said(request.text))
-        session = Session(section(), log, budget=BudgetSection(tokens=500), backend=model)
+        session = Session(section(), log, budget=BudgetSection(tokens=450), backend=model)
         sizes = (8, 8, 400, 8, 8)
         asked = [asks(str(i), max_tokens=most) for i, most in enumerate(sizes)]
         async with asking(session):
@@ -212,7 +217,6 @@ def test_nothing_cheaper_slips_in_behind_what_was_refused(tmp_path: Path) -> Non
         return [isinstance(one, Completion) for one in found]
 
     with CallLog(tmp_path / "calls.jsonl") as log:
-        log.add("0" * 64, asks("before"), said("x", prompt_tokens=50), 0.0)
         assert asyncio.run(run(log)) == [True, True, False, False, False]
 
 
@@ -249,35 +253,161 @@ def test_calls_of_another_source_do_not_count(tmp_path: Path) -> None:
         assert session.purse.spent.calls == 4
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_repeating_a_command_never_costs_more_than_its_budget(tmp_path: Path, seed: int) -> None:
-    """Jobs of several calls whose order differs each time, killed in the middle."""
+# --- jobs of several calls ---------------------------------------------------------------------
 
-    async def run(log: CallLog, chance: random.Random, answers: int) -> None:
-        model = Model()
-        session = Session(section(), log, budget=BudgetSection(calls=11), backend=model)
 
-        async def job(i: int) -> None:
-            for step in range(3):
-                await session.ask(asks(f"job {i} step {step}"))
+class Jobs:
+    """Jobs whose questions depend on what was taken before, answered in any order.
 
-        tasks = [asyncio.ensure_future(job(i)) for i in range(6)]
-        for _ in range(answers):
-            await settle()
-            if model.waiting:
-                model.reply(chance.choice(sorted(model.waiting)))
-        await settle()
-        for task in tasks:  # killed
+    Args:
+        log: where answers are kept.
+        limits: the budget's.
+        seed: of the order in which requests are answered.
+        rows: how many jobs are wanted.
+        window: how many are begun ahead.
+    """
+
+    def __init__(
+        self, log: Path, limits: dict[str, int], seed: int, *, rows: int = 25, window: int = 6
+    ) -> None:
+        self.path, self.limits, self.chance = log, limits, random.Random(seed)
+        self.rows, self.window, self.begun = rows, window, 0
+        self.taken: list[tuple[str, ...]] = []
+        self.model = Model()
+
+    def propose(self) -> Coroutine[Any, Any, tuple[str, ...]]:
+        self.begun += 1
+        name = f"{self.begun} after {self.taken[-1][0] if self.taken else 'none'}"[:20]
+        return self.job(name, random.Random(name))
+
+    async def job(self, name: str, chance: random.Random) -> tuple[str, ...]:
+        found = [name]
+        for step in range(chance.choice((1, 1, 2, 3, 5))):
+            most = chance.choice((8, 8, 30))
+            asked = [f"{name}, step {step}{part}" for part in chance.choice(("a", "ab"))]
+            together = [self.session.ask(asks(words, max_tokens=most)) for words in asked]
+            found += [one.text for one in await asyncio.gather(*together)]
+        return tuple(found)
+
+    def run(self, answers: int | None = None) -> str | None:
+        """Let it come to its end, or be killed after so many answers; what stopped it."""
+        with CallLog(self.path) as log:
+            return asyncio.run(self._run(log, answers))
+
+    async def _run(self, log: CallLog, answers: int | None) -> str | None:
+        self.model = Model()
+        prices = PricesSection(input=1, output=1)
+        limits = {k: v / 1e6 if k == "money" else v for k, v in self.limits.items()}
+        self.session = Session(
+            section(prices=prices), log, budget=BudgetSection.model_validate(limits),
+            backend=self.model,
+        )  # fmt: skip
+
+        async def all_jobs() -> str | None:
+            async with asking(self.session):
+                try:
+                    await in_order(
+                        self.propose, self.taken.append, window=self.window,
+                        finished=lambda: len(self.taken) >= self.rows, purse=self.session.purse,
+                    )  # fmt: skip
+                except BudgetSpent as spent:
+                    return str(spent)
+            return None
+
+        task = asyncio.ensure_future(all_jobs())
+        while not task.done():
+            for _ in range(self.chance.randrange(1, 9)):
+                await asyncio.sleep(0)
+            if self.model.waiting and answers == 0:
+                break  # killed: nobody waits for what is on its way
+            if self.model.waiting and self.chance.random() < 0.7:
+                name = self.chance.choice(sorted(self.model.waiting))
+                used = random.Random(name).randrange(9)
+                self.model.reply(name, said(name, prompt_tokens=3, completion_tokens=used))
+                answers = None if answers is None else answers - 1
+            assert "calls" not in self.limits or len(log) <= self.limits["calls"]
+            assert log.prompt_tokens + log.completion_tokens <= min(
+                self.limits.get(kind, 10**9) for kind in ("tokens", "money")
+            )
+        if task.done():
+            return task.result()
+        for _ in range(2):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await session.__aexit__(None, None, None)
+            await settle()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        return None
 
-    chance = random.Random(seed)
-    for answers in (3, 5, 40, 40, 40):
-        with CallLog(tmp_path / "calls.jsonl") as log:
-            asyncio.run(run(log, chance, answers))
-            assert len(log) <= 11
-    assert len(log) == 11
+
+LIMITS = st.one_of(
+    st.builds(lambda n: {"calls": n}, st.integers(1, 80)),
+    st.builds(lambda kind, n: {kind: n}, st.sampled_from(["tokens", "money"]),
+              st.integers(90, 900)),
+    st.builds(lambda n, m: {"calls": n, "tokens": m}, st.integers(1, 80), st.integers(90, 900)),
+)  # fmt: skip
+
+
+@given(st.integers(0, 10**6), st.integers(1, 9), LIMITS)
+@settings(max_examples=60, deadline=None)
+def test_results_and_cost_of_a_budget_depend_on_answers_alone(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, window: int, limits: dict[str, int]
+) -> None:
+    """Whoever answers first, killed or not, asked once or again; and a larger one goes on."""
+    folder = tmp_path_factory.mktemp("jobs")
+
+    def jobs(log: str, seed: int, limits: dict[str, int]) -> Jobs:
+        return Jobs(folder / log, limits, seed, window=window)
+
+    first = jobs("first", seed, limits)
+    stopped = first.run()
+    assert (stopped is None) == (len(first.taken) >= first.rows)
+    again = jobs("first", seed + 1, limits)
+    assert again.run() == stopped
+    assert (again.taken, again.model.sent) == (first.taken, []), "a repeated command pays nothing"
+    other = jobs("other", seed + 2, limits)
+    assert (other.run(), other.taken) == (stopped, first.taken), "in another order"
+    for kill in range(3):
+        jobs("killed", seed + kill, limits).run(answers=random.Random(seed).randrange(12))
+    killed = jobs("killed", seed + 4, limits)
+    assert (killed.run(), killed.taken) == (stopped, first.taken), "killed and repeated"
+
+    larger = {kind: 2 * limit for kind, limit in limits.items()}
+    at_once, goes_on = jobs("larger", seed, larger), jobs("other", seed + 5, larger)
+    assert (goes_on.run(), goes_on.taken) == (at_once.run(), at_once.taken)
+    assert at_once.taken[: len(first.taken)] == first.taken
+    lines = (folder / "other").read_text().splitlines()
+    assert len({json.loads(line)["key"] for line in lines}) == len(lines), "nothing is paid twice"
+
+
+def test_a_budget_is_used_up_and_most_jobs_run_side_by_side(tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path / "log", {"calls": 400}, 0, rows=999, window=12)
+    assert jobs.run() == "the budget of 400 calls is used up"
+    assert len(jobs.model.sent) == 400 and jobs.model.most_in_flight > 12
+
+
+def test_a_job_waits_for_no_other_that_asks_the_same(tmp_path: Path) -> None:
+    """Behind the first, whose turn it is not yet, or before it."""
+
+    async def run(log: CallLog) -> list[str]:
+        model = Model(lambda request, _: said(request.text))
+        budget, taken = BudgetSection(calls=3), list[str]()
+        session = Session(section(), log, budget=budget, backend=model)
+        names = iter(["ab", "ba", "ab", "c", "d", *"efgh"])
+
+        async def job(name: str) -> str:
+            return "".join([(await session.ask(asks(part))).text for part in name])
+
+        async with asking(session):
+            with pytest.raises(BudgetSpent):
+                await asyncio.wait_for(
+                    in_order(lambda: job(next(names)), taken.append, window=4, purse=session.purse),
+                    5,
+                )
+        assert model.sent == ["a", "b", "c"], "asked again it costs nothing"
+        return taken
+
+    with CallLog(tmp_path / "calls.jsonl") as log:
+        assert asyncio.run(run(log)) == ["ab", "ba", "ab", "c"]
 
 
 def test_what_failed_for_good_gives_its_room_back(tmp_path: Path) -> None:

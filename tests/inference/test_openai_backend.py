@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from scripted_server import KINDS, SORRY, Scripted
 
 from luthier.errors import LuthierError, ModelError
 from luthier.example import Message
 from luthier.inference.backends import openai
+from luthier.inference.backends.openai import OpenAiServer
 from luthier.inference.call_log import CallLog
 from luthier.inference.config import BudgetSection, LlmSection
 from luthier.inference.request import Completion, Request
 from luthier.inference.session import Session, asking
+from luthier.inference.structured import closed
 
 Serve = Callable[..., Scripted]
 KEY = "sk-proj-Very_secret-0123456789"
@@ -130,6 +132,38 @@ def test_a_schema_is_handed_on(serve: Serve, tmp_path: Path) -> None:
     [body] = bodies(server)
     assert body["response_format"]["json_schema"]["schema"] == schema
     assert "json_schema" not in body
+
+
+class Part(BaseModel):
+    pattern: str = Field(max_length=5, pattern="a+")
+    numbers: list[int] = Field(min_length=1, max_length=3)
+
+
+class Form(BaseModel):
+    reason: str = Field(max_length=600)
+    score: int = Field(ge=1, le=5)
+    share: float = Field(ge=0, le=1)
+    parts: list[Part]
+
+
+def test_a_schema_has_no_keyword_that_strict_mode_refuses(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    whole = closed(Form.model_json_schema())
+    ask(server.section(), tmp_path, chat("a", json_schema=whole))
+    sent = bodies(server)[0]["response_format"]["json_schema"]["schema"]
+    assert sent["properties"] == {
+        "reason": {"title": "Reason", "type": "string"},
+        "score": {"title": "Score", "type": "integer", "enum": [1, 2, 3, 4, 5]},
+        "share": {"title": "Share", "type": "number"},
+        "parts": whole["properties"]["parts"],
+    }
+    part = sent["$defs"]["Part"]
+    assert part["properties"]["pattern"] == {"title": "Pattern", "type": "string"}
+    assert set(part["properties"]["numbers"]) == {"title", "type", "items"}
+    assert part["required"] == ["pattern", "numbers"] and part["additionalProperties"] is False
+    llama = OpenAiServer(server.section(), server.base_url, None, extra=lambda request: {})
+    body = llama._body(chat("a", json_schema=whole))
+    assert body["response_format"]["json_schema"]["schema"] == whole, "llama.cpp takes all"
 
 
 def test_extra_fields_are_sent_and_null_takes_one_out(serve: Serve, tmp_path: Path) -> None:

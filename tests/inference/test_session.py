@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import selectors
+from collections import Counter
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from asked_models import Model, asks, busy, flaky, said, section, settle
 
 from luthier.errors import ModelError
+from luthier.inference import pace as paces
 from luthier.inference import session as sessions
 from luthier.inference.call_log import CallLog
 from luthier.inference.request import Completion, Request, Trouble
@@ -220,10 +224,9 @@ def test_a_failed_request_is_sent_again(log: CallLog, trouble: Trouble) -> None:
 
 
 @pytest.mark.usefixtures("no_pauses")
-@pytest.mark.parametrize("trouble", [busy(), flaky()])
-def test_a_server_that_answers_nobody_stops_it(log: CallLog, trouble: Trouble) -> None:
+def test_a_server_that_fails_for_everybody_stops_it(log: CallLog) -> None:
     async def run() -> None:
-        model = in_turn(trouble)
+        model, trouble = in_turn(flaky()), flaky()
         async with asking(Session(section(), log, backend=model)) as session:
             with pytest.raises(ModelError) as caught:
                 await session.ask(asks("a"))
@@ -276,18 +279,71 @@ def test_a_busy_server_that_answers_others_is_never_given_up(log: CallLog) -> No
     asyncio.run(run())
 
 
-@pytest.mark.usefixtures("no_pauses")
-def test_the_last_request_does_not_wait_for_ever_for_a_server_that_fell_ill(log: CallLog) -> None:
-    async def run() -> None:
-        model = Model(lambda request, _: busy() if request.text == "last" else said(request.text))
-        async with asking(Session(section(), log, backend=model)) as session:
-            last = asyncio.ensure_future(session.ask(asks("last")))
-            for i in range(2):
-                await session.ask(asks(f"fine {i}"))
-            with pytest.raises(ModelError, match="2 answers are in"):
-                await asyncio.wait_for(last, 20)
+class Clock(selectors.DefaultSelector):
+    """Time that passes as soon as everybody waits for it."""
 
-    asyncio.run(run())
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.now, clock = 1000.0, SimpleNamespace(monotonic=lambda: self.now)
+        for module in (sessions, paces):
+            monkeypatch.setattr(module, "time", clock)
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """Nothing comes from outside."""
+        self.now += timeout or 0.0
+        return super().select(0)
+
+    def run(self, job: Coroutine[Any, Any, None]) -> float:
+        """Run a job to its end; how long it took."""
+        began, loop = self.now, asyncio.SelectorEventLoop(self)
+        loop.time = lambda: self.now  # type: ignore[method-assign]
+        try:
+            loop.run_until_complete(job)
+        finally:
+            loop.close()
+        return self.now - began
+
+
+@pytest.mark.parametrize("after", [None, 0.0, 1.0, 2.0, 5.0, 40.0])
+@pytest.mark.parametrize(("quota", "count"), [(100, 102), (20, 21), (3, 12)])
+def test_a_quota_by_the_minute_is_waited_for(
+    log: CallLog, monkeypatch: pytest.MonkeyPatch, after: float | None, quota: int, count: int
+) -> None:
+    """Whatever `Retry-After` says of it."""
+    clock, used = Clock(monkeypatch), Counter[int]()
+
+    def answer(request: Request, times: int) -> Completion | Trouble:
+        minute = int(clock.now // 60)
+        used[minute] += 1
+        return busy(after) if used[minute] > quota else said(request.text)
+
+    async def run() -> None:
+        async with asking(Session(section(), log, backend=Model(answer))) as session:
+            await asyncio.gather(*(session.ask(asks(str(i))) for i in range(count)))
+
+    assert clock.run(run()) < 60 * (count // quota + 2)
+    assert len(log) == count
+
+
+@pytest.mark.parametrize("after", [None, 0.0, 30.0])
+def test_a_server_that_is_busy_for_everybody_stops_it_after_ten_minutes(
+    log: CallLog, monkeypatch: pytest.MonkeyPatch, after: float | None
+) -> None:
+    clock = Clock(monkeypatch)
+    model = Model(lambda request, _: said("fine") if request.text == "first" else busy(after))
+
+    async def run() -> None:
+        async with asking(Session(section(), log, backend=model)) as session:
+            await session.ask(asks("first"))
+            await asyncio.sleep(3600)  # nobody asked meanwhile
+            with pytest.raises(ModelError) as caught:
+                await asyncio.gather(*(session.ask(asks(str(i))) for i in range(3)))
+        text = str(caught.value)
+        assert "has answered nothing for 10 min" in text and "is busy (429)" in text
+        assert "1 answer is in" in text and "llm.max_concurrency" in text
+
+    assert 600 < clock.run(run()) - 3600 < 700
+    assert len(model.sent) < 150, "it is not asked without end"
 
 
 def test_a_server_that_has_sold_out_stops_it(log: CallLog) -> None:
@@ -369,6 +425,41 @@ def test_unfit_is_an_answer(log: CallLog) -> None:
         assert model.sent == ["a"] and session.tally.replayed == 1
 
     asyncio.run(run())
+
+
+def test_unfit_is_asked_again_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once an attempt; what was answered is not."""
+
+    def attempt(model: Model, *, retry: bool) -> list[Completion]:
+        async def run(log: CallLog) -> list[Completion]:
+            how = section(retry_unfit=retry)
+            async with asking(Session(how, log, backend=model, purpose="1-task")) as session:
+                return [await session.ask(asks(words)) for words in ("a", "b", "a", "c")]
+
+        with CallLog(tmp_path / "calls.jsonl") as log:
+            found = asyncio.run(run(log))
+            assert log.spent("1-task")[0] == 3, "each counts once"
+        return found
+
+    unfit = Completion((), "m", unfit="refused (413): too long")
+    broken = Model(lambda request, _: said("b") if request.text == "b" else unfit)
+    mended = Model(lambda request, _: said(f"now {request.text}"))
+    for model, retry, sent in (
+        (broken, False, ["a", "b", "c"]), (mended, False, []), (broken, True, ["a", "c"]),
+        (mended, True, ["a", "c"]), (broken, True, []),
+    ):  # fmt: skip
+        model.sent = []
+        found = attempt(model, retry=retry)
+        assert model.sent == sent
+        told = capsys.readouterr().err
+        if found[0].unfit is not None:
+            assert "2 requests have no answer (refused (413): too long)" in " ".join(told.split())
+            assert "`retry_unfit: true`" in told
+        else:
+            assert not told
+    assert [c.text for c in found] == ["now a", "b", "now a", "now c"]
 
 
 def test_a_mistake_of_ours_is_not_sent_again(log: CallLog) -> None:

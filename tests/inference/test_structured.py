@@ -47,6 +47,23 @@ def test_the_first_object_that_fits(text: str, expected: Point | None) -> None:
     assert read_as(text, Point) == expected
 
 
+class Short(BaseModel):
+    word: str = Field(max_length=2, min_length=1)
+
+
+class Worded(BaseModel):
+    reason: str = Field(max_length=5)
+    more: list[Short] = []
+
+
+def test_words_that_are_too_long_are_cut() -> None:
+    """Servers that cannot be held to a length write on; asked again they would too."""
+    text = '{"reason": "because", "more": [{"word": "ab"}, {"word": "abc"}]}'
+    expected = Worded(reason="becau", more=[Short(word="ab"), Short(word="ab")])
+    assert read_as(text, Worded) == expected
+    assert read_as('{"reason": "because", "more": [{"word": ""}]}', Worded) is None
+
+
 texts = st.text(st.characters(codec=None, exclude_categories=()), max_size=60)
 
 

@@ -126,7 +126,7 @@ def _write(
     with _shown(config.use, session) as show:
         writing = Writing(
             session=session, seed=recipe.seed, method=config.use, root=root,
-            window=config.window or 2 * section.concurrency, labels=recipe.labels, show=show,
+            window=config.window or section.window, labels=recipe.labels, show=show,
             heard=_listener(section, recipe),
         )  # fmt: skip
         stopped = asyncio.run(_run(session, write, writing))

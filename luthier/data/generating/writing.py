@@ -75,7 +75,8 @@ class Writing:
         finished: Callable[[], bool] = lambda: False,
     ) -> None:
         """Jobs whose results are taken in order; see `inference/window.py`."""
-        await in_order(propose, take, window=self.window, finished=finished)
+        purse = self.session.purse
+        await in_order(propose, take, window=self.window, finished=finished, purse=purse)
 
     def random(self, *of: Any) -> random.Random:
         """Chance for one purpose: the same for the same seed and purpose.

@@ -36,6 +36,16 @@ _OF_THE_REQUEST = (
 _BYTES_A_TOKEN = 3
 """Where a server does not say what was used; English has 4, other languages less."""
 _NEXT_SEED = 1_000_003
+_NOT_STRICT = frozenset((
+    "minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum",
+    "exclusiveMaximum", "multipleOf", "minItems", "maxItems", "uniqueItems", "contains",
+    "minContains", "maxContains", "unevaluatedItems", "patternProperties", "propertyNames",
+    "minProperties", "maxProperties", "unevaluatedProperties",
+))  # fmt: skip
+"""Keywords that strict mode refuses with status 400: OpenAI's own models took none of them at first
+("Structured Outputs", section "Supported schemas"), those that are fine-tuned, Azure and other
+providers still do not take all."""
+_LISTED = 20
 _UNFIT = (400, 413, 422)
 _SHOWN = 300
 """Characters of a server's words that are repeated."""
@@ -174,6 +184,8 @@ class OpenAiServer:
         body |= {"max_tokens": request.max_tokens, "temperature": request.temperature}
         schema = body.pop("json_schema", None)
         if schema is not None and "json_schema" in self.features:
+            # llama.cpp, which has fields of its own, takes every keyword.
+            schema = _strict(schema) if self._extra is None else schema
             named = {"name": "answer", "schema": schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
         if body.pop("logprobs", False):
@@ -290,6 +302,27 @@ class OpenAiServer:
             f"{self.base_url} has no model '{self.section.model}', or no such address (404): "
             f"{said}.{hint}{names}"
         )
+
+
+def _strict(schema: Any) -> Any:
+    """A schema without the keywords that strict mode refuses; whoever reads the answer checks it.
+
+    A small range of whole numbers is said as a list of them, which it takes.
+    """
+    if isinstance(schema, list):
+        return [_strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {k: _strict(v) for k, v in schema.items() if k not in _NOT_STRICT}
+    for group in ("properties", "$defs"):
+        if isinstance(fields := schema.get(group), dict):
+            # A field may be called as a keyword is.
+            found[group] = {name: _strict(part) for name, part in fields.items()}
+    match schema:
+        case {"type": "integer", "minimum": int(least), "maximum": int(most)}:
+            if most - least < _LISTED:
+                found["enum"] = list(range(least, most + 1))
+    return found
 
 
 def _choice(found: Mapping[str, Any]) -> Choice:

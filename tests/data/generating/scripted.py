@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data.generating.writing import Write, Writing
-from luthier.inference.budget import BudgetSpent
+from luthier.inference.budget import BudgetSpent, Purse
 from luthier.inference.call_log import CallLog
 from luthier.inference.config import BudgetSection, LlmSection
 from luthier.inference.request import Choice, Completion, Request
@@ -58,7 +58,7 @@ def write(
     labels: tuple[str, ...] = (),
     window: int = 8,
     seed: int = 1,
-    budget: BudgetSection | None = None,
+    budget: BudgetSection | Purse | None = None,
     name: str = "method",
 ) -> tuple[Writing, str | None]:
     """Let a method write; returns what it wrote, and what stopped it."""
