@@ -43,12 +43,16 @@ def open_rows(source: SourceConfig, root: Path, shape: Shape) -> Opened:
         DataError: it cannot be read, nobody can say in which format it is, or its rows are of no
             use to the task.
     """
-    entry = catalog.entry(source.dataset) if source.dataset else None
+    known = source.dataset or (catalog.by_home(source.hub) if source.hub else None)
+    entry = catalog.entry(known) if known else None
     path = sources.source_file(source, root)
     if source.format is not None:
         name, options = source.format.use, source.format.options
     else:
-        name, options = entry.format if entry else _recognised(source, path, shape), {}
+        catalogued = entry.format if entry else None
+        if source.dataset is None:
+            catalogued = _recognised(source, path, shape, catalogued)
+        name, options = str(catalogued), {}
     _require_fitting(name, source, shape)
     module = FORMATS.load(name)
     opener = getattr(module, "open_file", None)
@@ -73,15 +77,19 @@ def _require_fitting(name: str, source: SourceConfig, shape: Shape) -> None:
         )
 
 
-def _recognised(source: SourceConfig, path: Path | None, shape: Shape) -> str:
-    """The importer of a source that names none."""
+def _recognised(
+    source: SourceConfig, path: Path | None, shape: Shape, catalogued: str | None
+) -> str:
+    """The importer of a source that names none; `catalogued` is that of its hub id, if known."""
     usual = shape.format
     named = any(
         getattr(source, key) != SourceConfig.model_fields[key].default
         for key in ("input", "output", "text", "messages", "template")
     )
-    if path is None or named or shape.kind not in ("chat", "generation"):
+    if named or shape.kind not in ("chat", "generation"):
         return usual
+    if path is None:
+        return catalogued or usual
     from luthier.data.importing.recognise import recognise, require
 
     sources.require_readable(path, str(source.path))

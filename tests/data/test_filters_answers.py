@@ -223,6 +223,7 @@ def test_missing_code() -> None:
         ("Compute (2 + 3) × 4", "24", "20"),
         ("What is 1,200 - 350?", "950", "850"),
         ("Evaluate: 7 / 2", "2", "3.5"),
+        ("What is 7 x 8?", "54", "56"),
     ],
 )
 def test_wrong_arithmetic(question: str, answer: str, right: str) -> None:
@@ -249,6 +250,8 @@ def test_right_or_other_arithmetic_passes() -> None:
         row("What is 1000 * 1000?", "10^6"),
         row("What is 17 / 5?", "3 remainder 2"),
         row("Call 555 0123?", "0123"),
+        row("Solve 3x - 2", "It is 3x - 2; there is no equation to solve for 0."),
+        row("Evaluate 2x + 3x", "5x"),
         row("What is 007 + 1?", "A film of 1962"),
     )
 

@@ -133,6 +133,8 @@ def test_what_looks_like_tokens_passes() -> None:
         "Rivers end in the sea.\n\n##\n18. Instruction: Name a lake.\n18. Output: Garda",
         "Rivers end in the sea.\n7. Instruction: Name a lake.",
         "Rivers end in the sea.\n\nInstruction: Name a lake.\nOutput: Garda",
+        "Rivers end in the sea.\n\n### Task:\nName a lake.\n### Response:\nGarda",
+        "Rivers end in the sea.\nTask 2: Name a lake.\nOutput: Garda",
     ],
 )
 def test_merged_instructions(answer: str) -> None:
@@ -150,6 +152,7 @@ def test_instructions_that_belong_there_pass() -> None:
         row("Show it.", "```\n##\n18. Instruction: x\n```"),
         row("What is the input?", "## Heading\n\nInput: a number\nOutput: its square"),
         row("When is it due?", "Task: due on Monday."),
+        row("Write the minutes.", "Task: fix the gate.\nOwner: Ada.\n\nOutput: a gate that shuts."),
     )
 
 

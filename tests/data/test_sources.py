@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from luthier.as_written import json_text
+from luthier.data import opening
 from luthier.data.config import SourceConfig
 from luthier.data.files.sources import open_file, open_source
 from luthier.data.rows import Reject, Row, kind_of
+from luthier.data.shape import shape_of, template_sets
 from luthier.data.templating.template import as_text
 from luthier.errors import DataError
+from luthier.run import Run
 
 
 def read(path: Path, *wanted: str) -> tuple[list[Row], list[Reject]]:
@@ -318,6 +322,29 @@ def test_a_missing_file_is_looked_for_in_a_folder_with_a_name(
 def test_an_unreachable_hub_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nobody/nothing: .*hub cannot be reached.*`path:`"):
         open_source(SourceConfig(hub="nobody/nothing"), tmp_path, wanted=[])
+
+
+def test_a_hub_id_that_the_catalogue_knows(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its importer and its terms apply, unless the recipe names columns."""
+    recipe = make_run(task={"kind": "generation", "labels": None}, data={"template": None}).recipe
+    shape = shape_of(recipe, template_sets(recipe, tmp_path))
+    row = {"instruction": "Name a tree.", "input": "", "output": "Oak"}
+    written = tmp_path / "hub.jsonl"
+    written.write_text(json.dumps(row) + "\n")
+
+    def hub(source: SourceConfig, root: Path, *, wanted: Any) -> Any:  # there is none here
+        return open_file(written)
+
+    monkeypatch.setattr(opening.sources, "open_source", hub)
+    known = opening.open_rows(SourceConfig(hub="tatsu-lab/alpaca"), tmp_path, shape)
+    assert known.format == "alpaca" and known.terms.licence == "CC-BY-NC-4.0"
+    assert known.terms.generator_terms and known.terms.commercial == "no"
+    named = SourceConfig(hub="tatsu-lab/alpaca", input="instruction", output="output")
+    found = opening.open_rows(named, tmp_path, shape)
+    assert found.format == "columns" and found.terms == known.terms
+    assert opening.open_rows(SourceConfig(hub="a/b"), tmp_path, shape).terms.licence is None
 
 
 def test_packaged_sets_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

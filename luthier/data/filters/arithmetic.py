@@ -15,7 +15,8 @@ SEVERITY: Severity = "error"
 FIX = "Correct the answer, or delete the row."
 _LONGEST = 80
 """Characters of a question that is only a sum."""
-_SUM = r"(?P<sum>[\d(][\d\s.,+\-*/×÷x−()]*[\d)])"
+# Between two numbers `x` is a multiplication; behind one, as in `Solve 3x - 2`, it is unknown.
+_SUM = r"(?P<sum>[\d(](?:[\d\s.,+\-*/×÷−()]|(?<=[\d\s)])x(?=\s*[\d(]))*[\d)])"
 _TAIL = r"\s*(?:=\s*\??|equal(?:s| to)?)?\s*[?.!]*"
 _ASKS = re.compile(
     rf"(?:please\s+)?(?:calculate|compute|evaluate|work out|add up|solve)\s*:?\s*"

@@ -14,7 +14,10 @@ FIX = "Cut the text before the second task, or delete the row."
 # (one of the ten defects that AlpacaDataCleaned lists). Cooking recipes have `Instructions:`.
 _NUMBERED = re.compile(r"(?:^|\n)\s*#{2,3}\s*\n+\s*\d{1,3}\.\s*(?:Instruction|Input|Output)\s*:")
 _NUMBERED_TASK = re.compile(r"(?:^|\n)\s*(?:#{2,3}\s*)?\d{1,3}\.\s*Instruction\s*:")
-_HEADED_TASK = re.compile(r"(?:^|\n)[ \t#*]*(?:Instruction|Task)(?: \d+)?[ *]*:")
+# `Task:` alone heads a line of minutes, reports and plans too.
+_HEADED_TASK = re.compile(
+    r"(?:^|\n)[ \t]*(?:[#*]+[ \t]*Task|Task \d+|[ \t#*]*Instruction(?: \d+)?)[ *]*:"
+)
 _HEADED_OUTPUT = re.compile(r"(?:^|\n)[ \t#*]*(?:Output|Response)(?: \d+)?[ *]*:")
 _ASKED_FOR = re.compile(
     r"\b(?:instructions?|prompts?|tasks?|examples?|data ?sets?|fine-?tun\w*|few-shot|assignments?"
