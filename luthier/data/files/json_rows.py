@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from luthier.as_written import WrittenFloat
-from luthier.data.files.textfile import Damage, open_text
+from luthier.data.files.textfile import Damage, open_text, suffix_of
 from luthier.data.rows import Reject, Row, Table, kind_of
 from luthier.errors import DataError
 from luthier.example import Origin
@@ -29,7 +29,7 @@ def open_json(path: Path, name: str) -> Table:
     if not first:
         raise DataError(f"{name}: the file has only blank lines.")
     as_list = first == "["
-    if not as_list and path.suffix.lower() == ".json":
+    if not as_list and suffix_of(path) == ".json":
         with open_text(path) as file:
             first = next(line for line in file if line.strip())
         try:
