@@ -107,6 +107,22 @@ def test_a_file_that_breaks_off_ends_with_one_reject(tmp_path: Path, layout: str
         assert [(r.what, r.origin.row) for r in rejects] == [("cut off", len(rows) + 1)], end
 
 
+def test_a_list_without_a_record_that_can_be_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[\n{"a" 1},\n{"a" 2}\n]')
+    with pytest.raises(DataError, match=r"a\.json:\d: not valid JSON"):
+        read(path)
+
+
+def test_a_stray_sign_before_a_record_costs_that_record(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    text = json.dumps(GOOD, indent=4)
+    for stray in ('"', "x ", ":"):
+        path.write_text(text.replace("    },\n    {", f"    }},\n {stray}   {{", 1))
+        rows, rejects = read(path)
+        assert rows == GOOD[:1] + GOOD[2:] and len(rejects) == 1, stray
+
+
 def test_a_list_in_a_record_that_is_not_closed_takes_no_other_record_along(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('[\n{"a": 1},\n{"a": 2, "b": [{"c": 1},\n{"a": 3},\n{"a": 4}\n]')
@@ -120,6 +136,9 @@ def test_more_than_a_record_is_never_taken_for_one(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('[\n{"a": 1},\n{"a" 2}, ' + rest + "]")
     with pytest.raises(DataError, match=r"a\.json:3: not valid JSON: Expecting ':'"):
+        read(path)
+    path.write_text('[{"a": 1},\nx{"a": 2},\n {"a": 3}, {"a": 4}]')
+    with pytest.raises(DataError, match=r"a\.json:2: not valid JSON"):
         read(path)
 
 

@@ -169,7 +169,7 @@ def _json_list(path: Path, table: Table) -> Iterator[Row | Reject]:
             if isinstance(value, dict):
                 sound, deepest = text, 0
             if after == ",":
-                stream.skip(",")
+                stream.step()
         stream.skip("]")
         if stream.peek():
             raise DataError(f"{stream.where()}: text after the end of the list.")
@@ -188,17 +188,21 @@ def _passed_over(stream: Buffer, error: Broken, sound: str, deepest: int) -> tup
     what begins with the same key as the one before.
 
     Raises:
-        DataError: nobody can say how many records are lost: the next one cannot be found, and
-            this one is neither the only one of its line nor where the file breaks off.
+        DataError: no record can be read; or nobody can say how many are lost: the next one cannot
+            be found, and this one is neither the only one of its line nor where the file ends.
     """
+    if "\n" in sound:  # its bracket stands as deep as it does
+        deepest = max(deepest, _indent(sound.rpartition("\n")[2].partition("}")[0]))
     alone = sound and not stream.before().strip(" \t,}")
     until = rf"\n[ \t]{{0,{deepest}}}(?:\}}*[ \t]*,[ \t]*)?(?=\{{|\](?!\s*[,}}]))"
     opening = _OPENING.match(sound) if sound else _OPENING.match(stream.text, stream.at)
     if opening and not alone and not error.at_end:
         until += rf"|\}}\s*,\s*(?={re.escape(opening.group())})"
     stretch, found = stream.pass_over(until)
-    one = sound and (alone or error.at_end) and len(stretch) < _KEPT
-    if not found and not one:
+    others = opening and opening.group() in stretch[1:]
+    one = sound and (error.at_end or (alone and not others)) and len(stretch) < _KEPT
+    none = not sound and stream.peek() == "]"
+    if none or (not found and not one):
         raise error from None
     return stretch, found
 
@@ -265,6 +269,10 @@ class Buffer:
             what = f"found '{found}'" if found else "the file ends"
             said = f"expected '{expected}', {what}; not valid JSON"
             raise Broken(self.name, self._line_of(self.at), said, not found)
+        self.step()
+
+    def step(self) -> None:
+        """Pass over the sign that `peek` found."""
         self.at += 1
         self.begin = None
 
