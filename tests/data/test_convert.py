@@ -165,9 +165,9 @@ def test_what_is_said_of_a_conversion(tmp_path: Path, capsys: Any) -> None:
 
 def test_nothing_is_left_behind_when_reading_fails(tmp_path: Path) -> None:
     source = tmp_path / "a.json"
-    source.write_text('[{"instruction": "a", "output": "b"},\n{"instruction": ')
+    source.write_text('[{"instruction": "a", "output": "b"}]\nand more')
     for to in ("alpaca", "parquet"):
-        with pytest.raises(DataError, match=r"a\.json:2: not valid JSON"):
+        with pytest.raises(DataError, match=r"a\.json:2: text after the end"):
             convert(source, tmp_path / "b.out", to=to, format="alpaca")
         assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 

@@ -21,12 +21,14 @@ from luthier.data.config import SourceConfig
 from luthier.data.files.csv_rows import open_csv
 from luthier.data.files.hub_rows import open_hub, open_parquet
 from luthier.data.files.json_rows import open_json
-from luthier.data.files.textfile import refuse_other_encodings
+from luthier.data.files.textfile import is_packed, refuse_other_encodings, suffix_of
 from luthier.data.rows import Table
 from luthier.errors import DataError, nearest
 
 PACKAGED = "luthier:"
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
+_KINDS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
+SUFFIXES = (*_KINDS, ".gz")
+"""Endings of data files; before `.gz` stands one of the others, except `.parquet`."""
 
 
 def source_file(source: SourceConfig, root: Path) -> Path | None:
@@ -75,7 +77,7 @@ def open_file(path: Path, *, name: str | None = None, wanted: Sequence[str] = ()
     """Open a data file by its ending.
 
     Args:
-        path: a CSV, TSV, JSON, JSONL or Parquet file.
+        path: a CSV, TSV, JSON or JSONL file, also packed with gzip, or a Parquet file.
         name: what to call it in messages; None: its path.
         wanted: columns that will be asked for; they tell which delimiter a CSV file uses.
 
@@ -83,7 +85,7 @@ def open_file(path: Path, *, name: str | None = None, wanted: Sequence[str] = ()
         DataError: no such file (names the nearest), empty, of another kind or encoding.
     """
     name = name or str(path)
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     require_readable(path, name)
     if suffix == ".parquet":
         return open_parquet(path, name)
@@ -95,9 +97,14 @@ def open_file(path: Path, *, name: str | None = None, wanted: Sequence[str] = ()
 def require_readable(path: Path, name: str) -> None:
     """Raise a DataError unless it is a data file, with something in it, in UTF-8."""
     require_file(path, name)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise DataError(f"{name}: unknown kind of file; expected one of {', '.join(SUFFIXES)}.")
+    suffix = suffix_of(path)
+    if suffix == ".parquet" and is_packed(path):
+        raise DataError(f"{name}: is a packed Parquet file; unpack it: gunzip -k '{path.name}'")
+    if suffix not in _KINDS:
+        raise DataError(
+            f"{name}: unknown kind of file; expected one of {', '.join(_KINDS)}, all but the last "
+            "also with .gz behind."
+        )
     if path.stat().st_size == 0:
         raise DataError(f"{name}: the file is empty (0 bytes).")
     if suffix != ".parquet":

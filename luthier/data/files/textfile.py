@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -14,7 +17,7 @@ _BROKEN = re.compile("[\x00\ud800-\udfff]")
 _BROKEN_BYTE = re.compile("[\udc80-\udcff]")
 _OTHER_FILES = {
     b"PK\x03\x04": "an Excel or ZIP file; save it as CSV (UTF-8)",
-    b"\x1f\x8b": "gzip-compressed; unpack it first",
+    b"\x1f\x8b": "gzip-compressed; end its name in .gz, or unpack it",
     b"PAR1": "a Parquet file; name it .parquet",
     b"version https://git-lfs": "a pointer of Git LFS, not the data; fetch it with `git lfs pull`",
     b"%PDF": "a PDF; save its text as .txt or its rows as .csv",
@@ -25,15 +28,71 @@ _BOMS = {
 }  # fmt: skip
 
 
+def suffix_of(path: Path) -> str:
+    """The ending that tells what a file holds, in small letters: `.jsonl` of `rows.JSONL.gz`."""
+    return (Path(path.stem) if is_packed(path) else path).suffix.lower()
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is to be read through gzip."""
+    return path.suffix.lower() == ".gz"
+
+
 def open_text(path: Path) -> IO[str]:
-    """Open a UTF-8 text file (a byte-order mark is skipped), line ends untouched."""
+    """Open a UTF-8 text file (a byte-order mark is skipped), line ends untouched.
+
+    Of a `.gz` file it is the text in it; `buffer.tell()` counts the packed bytes.
+    """
     # Bytes that are not UTF-8 become lone surrogates, so that one damaged row is one reject.
+    if is_packed(path):
+        packed = _Packed(path)
+        return io.TextIOWrapper(packed, "utf-8-sig", errors="surrogateescape", newline="")
     return open(path, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+class _Packed(gzip.GzipFile):
+    """A gzip file whose place is that in the packed file, as its size is; damage is a DataError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.packed = path, open(path, "rb")  # noqa: SIM115 - closed below
+        super().__init__(fileobj=self.packed, mode="rb")
+
+    def tell(self) -> int:
+        return self.packed.tell()
+
+    def read(self, size: int | None = -1) -> bytes:
+        try:
+            return super().read(size)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise self._damaged(error) from None
+
+    def read1(self, size: int = -1) -> bytes:
+        try:
+            return super().read1(size)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise self._damaged(error) from None
+
+    def close(self) -> None:
+        super().close()
+        self.packed.close()
+
+    def _damaged(self, error: Exception) -> DataError:
+        with open(self.path, "rb") as file:
+            if file.read(2) != b"\x1f\x8b":
+                return DataError(
+                    f"{self.path}: is not gzip data, though its name ends in .gz; take that off "
+                    "the name if the file is not packed."
+                )
+        what = "breaks off" if isinstance(error, EOFError) else f"is damaged ({error})"
+        return DataError(
+            f"{self.path}: the gzip data {what}. Fetch the file again; `gzip -t` tells whether it "
+            "is whole."
+        )
 
 
 def refuse_other_encodings(path: Path, name: str) -> None:
     """Raise a DataError for files in UTF-16 or UTF-32, and for those that are not text."""
-    with open(path, "rb") as file:
+    with _Packed(path) if is_packed(path) else open(path, "rb") as file:
         head = file.read(_SNIFF_BYTES)
     for magic, what in _OTHER_FILES.items():
         if head.startswith(magic):
@@ -47,6 +106,10 @@ def refuse_other_encodings(path: Path, name: str) -> None:
 
 
 def _convert(encoding: str, path: Path) -> str:
+    if is_packed(path):
+        inner = Path(path.stem)
+        out = f"{inner.stem}.utf8{inner.suffix}"
+        return f"Convert it: gzip -dc '{path.name}' | iconv -f {encoding} -t UTF-8 > '{out}'"
     out = f"{path.stem}.utf8{path.suffix}"
     return f"Convert it: iconv -f {encoding} -t UTF-8 '{path.name}' > '{out}'"
 
