@@ -207,6 +207,8 @@ def test_missing_code() -> None:
         "missing_code",
         row("Write a Python function that adds.", "def add(a, b):\n    return a + b"),
         row("Write a SQL query for all names.", "SELECT name FROM people"),
+        row("Write a SQL query for all names.", "select name from people"),
+        row("Write a Python function that adds.", "lambda a, b: a + b"),
         row("Write a plan for a training program.", "Run on Monday, rest on Tuesday."),
         row("Explain what a Python function is.", "A named piece of a program that can be called."),
         row("Write a dress code for the office.", "No shorts, please."),

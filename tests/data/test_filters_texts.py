@@ -290,6 +290,10 @@ def test_media_requests() -> None:
         row("How do I make a video of my garden?"),
         row("Who could draw a horse in one line?"),
         row("Write a caption for a photo of my cat."),
+        row("Design a video game character."),
+        row("Create some video marketing strategies."),
+        row("Make a photo editing checklist."),
+        row("Give me some audio book recommendations."),
     )
 
 

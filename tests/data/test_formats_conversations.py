@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from format_rows import one, read, reason
 
 from luthier.data.formats import guanaco, lima, messages, oig, preference, sharegpt
+from luthier.data.importing.recognise import CERTAIN, recognise
 from luthier.data.rows import Reject, Row
 from luthier.errors import DataError
 from luthier.example import Message
@@ -155,6 +157,29 @@ def test_sharegpt_speakers_become_roles() -> None:
     assert row.fields["id"] == "q_0"
 
 
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("items", turns(("human", "hi"), ("gpt4", "ho"))),
+        ("conversation", [{"speaker": "Human", "text": "hi"}, {"speaker": "AI", "text": "ho"}]),
+        ("conversation", [{"input": "hi", "output": "ho"}]),
+        ("conversation", [{"human": "hi", "assistant": "ho"}]),
+    ],
+)
+def test_relatives_of_sharegpt(column: str, said: list[dict[str, Any]], tmp_path: Path) -> None:
+    record = {"id": "1", "source": "s", column: said}
+    assert one(sharegpt, record).messages == (USER, ANSWER)
+    file = tmp_path / "talks.jsonl"
+    file.write_text("".join(json.dumps({**record, "id": str(i)}) + "\n" for i in range(6)))
+    found = recognise(file, "talks.jsonl")
+    assert found.format == "sharegpt" and found.confidence >= CERTAIN
+
+
+def test_a_turn_that_is_no_pair_among_pairs_is_told() -> None:
+    said = [{"input": "hi", "output": "ho"}, {"input": "a"}]
+    assert "message 3" in reason(sharegpt, {"conversation": said})
+
+
 def test_sharegpt_calls_tools_in_turns_of_their_own() -> None:
     said = turns(("human", "hi"), ("function_call", '{"name": "f", "arguments": {"x": [1]}}'),
                  ("observation", "{}"), ("gpt", "ho"))  # fmt: skip
@@ -211,6 +236,7 @@ def test_lima_texts_take_turns() -> None:
     row = one(lima, {"conversations": ["hi", "ho", "a", "b"], "source": "x"})
     assert row.messages == (USER, ANSWER, Message("user", "a"), Message("assistant", "b"))
     assert row.fields["source"] == "x"
+    assert one(lima, {"id": "0", "data": ["hi", "ho"]}).messages == (USER, ANSWER)
 
 
 def test_lima_questions_without_an_answer_are_rejected_or_kept() -> None:

@@ -74,3 +74,8 @@ def test_few_rows_with_few_answers_are_no_labels() -> None:
     assert labels_of([{"label": "word " * 20}] * 9, "label") == ()
     assert labels_of([{"label": [1]}] * 9, "label") == ()
     assert labels_of([], "label") == ()
+
+
+def test_an_id_beside_lists_is_no_text() -> None:
+    found = guess([{"id": f"row {i}", "source": "web", "data": ["a", "b"]} for i in range(30)])
+    assert found.input is None and found.output is None

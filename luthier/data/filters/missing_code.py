@@ -26,7 +26,7 @@ _ASKS = re.compile(
 # Whatever a program has and prose has not.
 _CODE = re.compile(
     r"[{};=<>`]|\w\(|^\s{2,}\S|\b(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP)\b|\b(?:def"
-    r"|print|echo|return)\b",
+    r"|print|echo|return|lambda)\b|^\s*(?i:select\s.+\sfrom|insert\s+into|delete\s+from)\s",
     re.MULTILINE,
 )
 _OTHER = re.compile(

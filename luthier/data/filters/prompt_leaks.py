@@ -33,7 +33,7 @@ _ABOUT = re.compile(
     r"\b(?:prompts?|templates?|placeholders?|f-?strings?|format\w*|jinja\w*|mustache|handlebars"
     r"|python"
     r"|code|javascript|variables?|alpaca|fine-?tun\w*|chats?|dialog\w*|conversations?|transcripts?"
-    r"|scripts?|interview\w*|messages?|screenplay|robots?|markdown|latex)\b",
+    r"|scripts?|scenes?|skits?|sketch(?:es)?|interview\w*|messages?|screenplay|robots?|markdown|latex)\b",
     re.IGNORECASE,
 )
 _META = re.compile(r"\b(?:prompts?|templates?|placeholders?|alpaca|fine-?tun\w*)\b", re.IGNORECASE)

@@ -9,7 +9,7 @@ from typing import Any
 
 from luthier.data.config import SourceConfig
 from luthier.data.files import sources
-from luthier.data.files.textfile import Damage, open_text
+from luthier.data.files.textfile import Damage, open_text, suffix_of
 from luthier.data.importing.instructions import (
     ANSWERS,
     each,
@@ -109,7 +109,7 @@ def open_file(path: Path, name: str) -> Table:
     Raises:
         DataError: no such file, empty, of another kind or encoding.
     """
-    if path.suffix.lower() != ".tsv":
+    if suffix_of(path) != ".tsv":
         return sources.open_file(path, name=name)
     sources.require_readable(path, name)
     table = Table(name, iter(()), total=path.stat().st_size)

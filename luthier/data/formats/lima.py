@@ -9,11 +9,20 @@ from typing import Any
 from luthier.data.config import SourceConfig
 from luthier.data.formats.alpaca import instruct
 from luthier.data.importing.conversation import checked, turns_of
-from luthier.data.importing.instructions import ANSWERS, as_answer, each, exchange, require_choice
+from luthier.data.importing.instructions import (
+    ANSWERS,
+    as_answer,
+    each,
+    exchange,
+    named,
+    require_choice,
+)
 from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
 from luthier.example import Message
 
+NAMES = ("conversations", "data")
+"""Columns in which the texts stand: LIMA's, and UltraChat's."""
 EXAMPLE: dict[str, Any] = {"conversations": ["Is grass green?", "Yes."], "source": "none"}
 """A record of this format."""
 
@@ -36,9 +45,10 @@ def rows(
 
 
 def _row(row: Row, answers: str) -> Row:
-    if "conversations" not in row.fields:
+    column = named(row.fields, NAMES)
+    if column is None or (column == "data" and not _is_texts(row.fields[column])):
         return instruct(row, answers)
-    texts = [as_answer(t, "conversations") or "" for t in turns_of(row.fields["conversations"])]
+    texts = [as_answer(t, column) or "" for t in turns_of(row.fields[column])]
     roles = ("user", "assistant")
     turns = [Message(roles[n % 2], text) for n, text in enumerate(texts)]  # type: ignore[arg-type]
     if len(turns) % 2:
@@ -51,7 +61,7 @@ def _row(row: Row, answers: str) -> Row:
 
 def fits(sample: Sample) -> float:
     """How sure it is that a file is of this format."""
-    return 0.99 * sample.share(lambda r: _is_texts(r.get("conversations")))
+    return 0.99 * sample.share(lambda r: _is_texts(r.get("conversations") or r.get("data")))
 
 
 def _is_texts(value: Any) -> bool:

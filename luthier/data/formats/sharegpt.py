@@ -15,8 +15,10 @@ from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
 from luthier.example import Message
 
-NAMES = ("conversations", "conversation", "messages")
+NAMES = ("conversations", "conversation", "messages", "items")
 """Columns in which the turns stand."""
+_PAIRS = (("input", "output"), ("human", "assistant"))
+"""Keys of a question with its answer, where those are one turn."""
 _SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
 EXAMPLE: dict[str, Any] = {
     "conversations": [
@@ -54,13 +56,34 @@ def talk(row: Row, *, trim: bool = False) -> Row:
     column = named(row.fields, NAMES)
     if column is None:
         raise lacking("conversations", row.fields)
-    found = conversation(row.fields[column], keys=ANY, alternating=True, trim=trim)
+    found = conversation(_spoken(row.fields[column]), keys=ANY, alternating=True, trim=trim)
     messages = found.messages
     system = text_of(row.fields, ("system",))
     if system and system.strip() and messages[0].role != "system":
         messages = (Message("system", system), *messages)
     fields = row.fields | ({"trimmed": found.trimmed} if found.trimmed else {})
     return replace(row, fields=fields, messages=messages, tools=tools_of(fields))
+
+
+def _spoken(turns: Any) -> Any:
+    """Turns one by one, where a question stands with its answer."""
+    pair = _pair_of(first_turn(turns))
+    if pair is None or not isinstance(turns, list):
+        return turns
+    found: list[Any] = []
+    for turn in turns:
+        if not isinstance(turn, dict) or set(turn) != set(pair):
+            found.append(turn)  # which is told
+            continue
+        found += [
+            {"from": "human", "value": turn[pair[0]]},
+            {"from": "gpt", "value": turn[pair[1]]},
+        ]
+    return found
+
+
+def _pair_of(turn: Any) -> tuple[str, str] | None:
+    return next((p for p in _PAIRS if isinstance(turn, dict) and set(turn) == set(p)), None)
 
 
 def fits(sample: Sample) -> float:
@@ -79,7 +102,9 @@ def _is_talk(record: Any) -> bool:
     if not isinstance(turn, dict):
         # Conversations without turns stand in every dump of ShareGPT.
         return column in NAMES[:2] and value == []
-    return "from" in turn or (column != "messages" and "role" in turn)
+    if _pair_of(turn) is not None:
+        return column != "messages"
+    return "from" in turn or (column != "messages" and ("role" in turn or "speaker" in turn))
 
 
 def write(rows: Iterable[Row], file: IO[str]) -> Iterator[Reject]:

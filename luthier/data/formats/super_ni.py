@@ -11,6 +11,7 @@ from luthier.as_written import json_text
 from luthier.data.config import SourceConfig
 from luthier.data.files import sources
 from luthier.data.files.json_object import open_object
+from luthier.data.files.textfile import suffix_of
 from luthier.data.formats.self_instruct import instances_of, no_object
 from luthier.data.importing import outgoing
 from luthier.data.importing.conversation import Unfit, attempt
@@ -209,7 +210,7 @@ def open_file(path: Path, name: str) -> Table:
     """
     sources.require_readable(path, name)
     table = None
-    if path.suffix.lower() == ".json":
+    if suffix_of(path) == ".json":
         table = open_object(path, name, streamed=INSTANCES, one="Instance")
     return table or sources.open_file(path, name=name)
 

@@ -21,7 +21,8 @@ ROLES: dict[str, Role] = {
     "system": "system", "developer": "system",
     "user": "user", "human": "user", "prompter": "user",
     "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant",
-    "model": "assistant", "bing": "assistant", "bard": "assistant",
+    "model": "assistant", "bing": "assistant", "bard": "assistant", "ai": "assistant",
+    "gpt4": "assistant", "gpt-4": "assistant", "gpt-3.5": "assistant", "claude": "assistant",
     "function_call": "assistant", "tool_call": "assistant",
     "tool": "tool", "function": "tool", "observation": "tool", "tool_response": "tool",
 }  # fmt: skip

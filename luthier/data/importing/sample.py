@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data.files import sources
-from luthier.data.files.textfile import open_text
+from luthier.data.files.textfile import open_text, suffix_of
 from luthier.data.rows import Reject, Row
 from luthier.errors import DataError
 
@@ -61,7 +61,7 @@ def take(path: Path, name: str) -> Sample:
     """
     refuse_templates(path, name)
     sources.require_readable(path, name)
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     if suffix == ".parquet":
         return _tabular(path, Sample(name, suffix))
     with open_text(path) as file:
@@ -102,7 +102,7 @@ def _tabular(path: Path, sample: Sample) -> Sample:
 def refuse_templates(path: Path, name: str) -> None:
     """Raise a DataError where a file holds templates instead of rows; or is not there."""
     sources.require_file(path, name)
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     if suffix in (".yaml", ".yml"):
         raise _not_rows(path, name)
     if suffix == ".json":

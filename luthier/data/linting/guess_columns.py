@@ -55,6 +55,9 @@ def guess(sample: Sequence[Mapping[str, Any]]) -> Guess:
     output = next((folded[name] for name in OUTPUTS if name in folded), None)
     named = [folded[name] for name in INPUTS if name in folded and folded[name] != output]
     textual = [c for c in columns if c != output and _is_textual(sample, c)]
+    if any(isinstance(value, list) for fields in sample for value in fields.values()):
+        # What is said stands in the lists; an id or a source beside them says nothing.
+        textual = [c for c in textual if c.strip().casefold() not in _ABOUT_ROWS]
     richest = max(textual, key=lambda c: _content(sample, c), default=None)
     chosen = next((c for c in named if c in textual), richest)
     if output is None:
