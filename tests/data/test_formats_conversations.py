@@ -175,6 +175,17 @@ def test_relatives_of_sharegpt(column: str, said: list[dict[str, Any]], tmp_path
     assert found.format == "sharegpt" and found.confidence >= CERTAIN
 
 
+def test_pairs_written_as_a_text_and_lists_that_are_no_talk(tmp_path: Path) -> None:
+    said = json.dumps([{"input": "hi", "output": "ho"}])
+    assert one(sharegpt, {"conversation": said}).messages == (USER, ANSWER)
+    others = [{"data": ["The", "cat", "sat", "down"]}, {"items": [{"role": "admin", "level": 3}]}]
+    for number, record in enumerate(others):
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text("".join(json.dumps({**record, "n": i}) + "\n" for i in range(6)))
+        found = recognise(file, file.name)
+        assert found.format not in ("lima", "sharegpt") or found.confidence < CERTAIN
+
+
 def test_a_turn_that_is_no_pair_among_pairs_is_told() -> None:
     said = [{"input": "hi", "output": "ho"}, {"input": "a"}]
     assert "message 3" in reason(sharegpt, {"conversation": said})

@@ -17,8 +17,9 @@ _ASKS = re.compile(
     r"|show|give|send)(?: me| us)?)\s+(?:an?|the|some|two|three|\d+|me an?)\s+(?:[\w-]+\s+){0,3}?"
     r"(?:images?|pictures?|photos?|photographs?|drawings?|paintings?|illustrations?|sketch(?:es)?"
     r"|portraits?|cartoons?|collages?|audio|sound ?tracks?|recordings?|videos?|gifs?"
-    r"|animations?)\b(?!(?:'s)?\s+(?!of|for|with|in|on|that|which|about|showing|from|and|or|using|by"
-    r"|to|as|at|please|featuring|depicting)[a-z])",
+    r"|animations?)\b(?!(?:'s)?\s+(?!(?:of|for|with|in|on|that|which|about|showing|from|and|or|using|by"
+    r"|to|as|at|please|where|when|so|based|inspired|featuring|depicting|containing"
+    r"|explaining|illustrating)\b)[a-z])",
     re.IGNORECASE,
 )
 _DRAWS = re.compile(

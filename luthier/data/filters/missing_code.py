@@ -26,7 +26,8 @@ _ASKS = re.compile(
 # Whatever a program has and prose has not.
 _CODE = re.compile(
     r"[{};=<>`]|\w\(|^\s{2,}\S|\b(?:SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|DROP)\b|\b(?:def"
-    r"|print|echo|return|lambda)\b|^\s*(?i:select\s.+\sfrom|insert\s+into|delete\s+from)\s",
+    r"|print|echo|return|lambda)\b|^\s*(?i:select\s+(?:distinct\s+)?(?:\*|[\w.]+(?:\s*,\s*[\w.]+)*)\s+from\s"
+    r"|insert\s+into\s+[\w.]+\s*(?:\(|values\b|select\b)|delete\s+from\s+[\w.]+\s*(?:where\b|$))",
     re.MULTILINE,
 )
 _OTHER = re.compile(

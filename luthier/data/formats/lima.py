@@ -23,6 +23,7 @@ from luthier.example import Message
 
 NAMES = ("conversations", "data")
 """Columns in which the texts stand: LIMA's, and UltraChat's."""
+_WORDS_OF_A_TURN = 3
 EXAMPLE: dict[str, Any] = {"conversations": ["Is grass green?", "Yes."], "source": "none"}
 """A record of this format."""
 
@@ -61,7 +62,15 @@ def _row(row: Row, answers: str) -> Row:
 
 def fits(sample: Sample) -> float:
     """How sure it is that a file is of this format."""
-    return 0.99 * sample.share(lambda r: _is_texts(r.get("conversations") or r.get("data")))
+    return 0.99 * sample.share(lambda r: _is_texts(r.get("conversations")) or _is_talk(r))
+
+
+def _is_talk(record: Any) -> bool:
+    """Whether `data` are turns, and no words of a sentence or other list."""
+    said = record.get("data")
+    if not _is_texts(said) or len(said) % 2:
+        return False
+    return sum(len(text.split()) for text in said) >= _WORDS_OF_A_TURN * len(said)
 
 
 def _is_texts(value: Any) -> bool:

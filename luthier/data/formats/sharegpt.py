@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import IO, Any
@@ -68,8 +69,10 @@ def talk(row: Row, *, trim: bool = False) -> Row:
 def _spoken(turns: Any) -> Any:
     """Turns one by one, where a question stands with its answer."""
     pair = _pair_of(first_turn(turns))
-    if pair is None or not isinstance(turns, list):
+    if pair is None:
         return turns
+    if isinstance(turns, str):
+        turns = json.loads(turns)  # `first_turn` has read it
     found: list[Any] = []
     for turn in turns:
         if not isinstance(turn, dict) or set(turn) != set(pair):
@@ -104,6 +107,8 @@ def _is_talk(record: Any) -> bool:
         return column in NAMES[:2] and value == []
     if _pair_of(turn) is not None:
         return column != "messages"
+    if column == "items" and not set(turn) & set(ANY.said):
+        return False
     return "from" in turn or (column != "messages" and ("role" in turn or "speaker" in turn))
 
 
