@@ -226,9 +226,9 @@ def test_a_trained_run_is_not_planned_for_the_machine_it_is_looked_at_on(
     assert project.stages() == happened("evaluate", "ship")
 
 
-def test_an_unfinished_training_survives_another_plan(
-    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def stopped(tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose training was stopped at its first checkpoint, of step 2."""
     made = make_project(tmp_path / "p", tiny_model_dir)
     made.edit("bf16: false", "bf16: false, save_steps: 2")
     saved = Run.event
@@ -241,37 +241,27 @@ def test_an_unfinished_training_survives_another_plan(
     with monkeypatch.context() as patched:
         patched.setattr(Run, "event", stop)
         assert made.do("train").code != 0
-    made.edit("bootstrap_samples: 100", "bootstrap_samples: 120")
-    assert made.stages("train") == {"data": UNCHANGED, "plan": DONE, "train": DONE}
-    assert [e["step"] for e in Run(made.run).events("resumed")] == [2]
+    return made
 
 
-def test_an_unfinished_training_is_not_lost_to_another_recipe(
-    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = make_project(tmp_path / "p", tiny_model_dir)
-    made.edit("bf16: false", "bf16: false, save_steps: 2")
-    saved = Run.event
+def test_an_unfinished_training_survives_another_plan(stopped: Project) -> None:
+    stopped.edit("bootstrap_samples: 100", "bootstrap_samples: 120")
+    assert stopped.stages("train") == {"data": UNCHANGED, "plan": DONE, "train": DONE}
+    assert [e["step"] for e in Run(stopped.run).events("resumed")] == [2]
 
-    def stop(run: Run, event: str, **fields: object) -> None:
-        saved(run, event, **fields)
-        if event == "checkpoint":
-            raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Run, "event", stop)
-        assert made.do("train").code != 0
-    made.edit("learning_rate: 1e-2", "learning_rate: 2e-2")
-    refused = made.do("train")
+def test_an_unfinished_training_is_not_lost_to_another_recipe(stopped: Project) -> None:
+    stopped.edit("learning_rate: 1e-2", "learning_rate: 2e-2")
+    refused = stopped.do("train")
     assert refused.code == 2
     assert "stopped at step 2" in refused.err and "luthier train RECIPE --force" in refused.err
     # What has no part in the weights may be changed, and the attempt goes on.
-    made.edit("learning_rate: 2e-2", "learning_rate: 1e-2")
-    made.edit("save_steps: 2", "save_steps: 3, per_device_eval_batch_size: 4")
-    assert made.stages("train")["train"] == DONE
-    assert [e["step"] for e in Run(made.run).events("resumed")] == [2]
-    made.edit("learning_rate: 1e-2", "learning_rate: 2e-2")
-    anew = made.do("train")
+    stopped.edit("learning_rate: 2e-2", "learning_rate: 1e-2")
+    stopped.edit("save_steps: 2", "save_steps: 3, per_device_eval_batch_size: 4")
+    assert stopped.stages("train")["train"] == DONE
+    assert [e["step"] for e in Run(stopped.run).events("resumed")] == [2]
+    stopped.edit("learning_rate: 1e-2", "learning_rate: 2e-2")
+    anew = stopped.do("train")
     assert anew.code == 0 and "they are made anew" in " ".join(anew.err.split())
 
 

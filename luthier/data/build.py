@@ -29,9 +29,10 @@ from luthier.data.kept import Kept
 from luthier.data.mix import bounds_of, interleaved, mixture
 from luthier.data.opening import open_rows
 from luthier.data.rejects import RejectLog
+from luthier.data.remarks import tell_what_is_odd
 from luthier.data.rows import MissingColumn, Reject
 from luthier.data.shape import shape_of, template_sets
-from luthier.data.split import FILLED, Shared, share_out
+from luthier.data.split import Shared, share_out
 from luthier.data.stats import Samples, SplitCounts
 from luthier.data.templating.few_shot import ShotPool
 from luthier.data.templating.template import BuiltTemplates, as_text, template_file
@@ -92,7 +93,7 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
         _tell_unmatched(reviewed)
     BuiltTemplates(templates=shape.templates).save(run)
     stats.save(run)
-    _tell_what_is_odd(stats, recipe)
+    tell_what_is_odd(stats, recipe.data.split)
     if sum(part.available > 0 for part in parts) > 1:
         _show_mixture(parts)
     return stats
@@ -331,32 +332,6 @@ def _mixed(
     for i, taken in zip(train, chosen, strict=True):
         times[i] = taken
     return times, parts
-
-
-def _tell_what_is_odd(stats: DataStats, recipe: Recipe) -> None:
-    """What a build does as it was asked to, and nobody is likely to want."""
-    near, read = stats.rows_rejected.get("near-duplicate", 0), sum(stats.rows_read.values())
-    if near > _FEW and near > read / 2:
-        say(
-            f"near_duplicates left out {near:,} of {read:,} rows, as it does where most of every "
-            "row is the same long text. If they are no copies, take the filter out of data.filters "
-            "or raise its similarity.",
-            style="bold yellow",
-        )
-    empty = [
-        split for split in FILLED
-        if (getattr(recipe.data.split, split) or 0) * read >= 1 and split not in stats.splits
-    ]  # fmt: skip
-    if empty:
-        column = recipe.data.split.group_by
-        also = f" (and those with the same '{column}')" if column else ""
-        say(
-            f"no rows for {' and '.join(empty)}: rows that resemble each other{also} go to the "
-            "same split, and too large a group of them goes to train. Raise "
-            "data.split.near_duplicates, or name rows that are for it (data.sources: [{path: ..., "
-            "split: test}]).",
-            style="bold yellow",
-        )
 
 
 def _show_mixture(parts: Sequence[MixturePart]) -> None:

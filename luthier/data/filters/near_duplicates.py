@@ -134,6 +134,8 @@ class _NearDuplicates:
         for number, similarity in self.index.similar(entry):
             common = [part for part in kept if self._first(part) == number]
             if common:
+                # Both rows have the common parts whole: these count once in what the rows share
+                # and once in their union, and are taken off both.
                 size, other = len(entry.shingles), self.index.size(number)
                 both = (size + other) * similarity / (1 + similarity)
                 shared = sum(len(shingles(part)) for part in common)
