@@ -263,6 +263,7 @@ def test_attachments_that_are_there_or_only_mentioned_pass() -> None:
             input="the attached photo of a boy",
         ),
         row("Should I attach files to mails?"),
+        row("Who grows old in the picture of Dorian Gray?"),
         row("Is the attached photo mentioned?", "True", labels=["True", "False"]),
     )
 

@@ -67,11 +67,20 @@ def answered(*answers: dict[str, Any], calls: Any = None) -> list[tuple[str | No
 def test_answers_of_tools_come_in_the_order_of_the_calls() -> None:
     first, two, three = ({"tool_call_id": f"c{n}", "content": str(n)} for n in (1, 2, 3))
     assert answered(three, two, first) == [("f", "1"), ("f", "2"), ("g", "3")]
-    assert answered(three, two) == [("f", "2"), ("g", "3")]
-    assert answered(two, two) == [("f", "2"), ("f", "2")], "nobody knows whose is whose"
     assert answered(three, {"content": "x"}) == [("g", "3"), (None, "x")]
     bare = [{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}]
     assert answered({"content": "x"}, {"content": "y"}, calls=bare) == [("f", "x"), ("g", "y")]
+
+
+def test_an_answer_is_to_a_call_and_a_call_has_its_answer() -> None:
+    """By place alone the answer of one call would be taken for that of another."""
+    one_, two, three, four = ({"tool_call_id": f"c{n}", "content": str(n)} for n in (1, 2, 3, 4))
+    with pytest.raises(AssertionError, match="message 2 calls tools, but 'c1' is never answered"):
+        answered(three, two)
+    with pytest.raises(AssertionError, match="but 'c1' is never answered"):
+        answered(two, two, three)
+    with pytest.raises(AssertionError, match=r"tool_call_id 'c4' after message 2 is no call of it"):
+        answered(one_, two, three, four)
 
 
 def test_ids_of_calls_may_be_used_again_in_later_turns() -> None:
@@ -82,9 +91,10 @@ def test_ids_of_calls_may_be_used_again_in_later_turns() -> None:
         record += [
             {"role": "assistant", "content": None, "tool_calls": calls},
             {"role": "tool", "tool_call_id": "c1", "content": "1"},
+            {"role": "tool", "tool_call_id": "x", "content": "1"},
         ]
     row = one(messages, {"messages": [*record, {"role": "assistant", "content": "!"}]})
-    assert [m.name for m in row.messages if m.role == "tool"] == ["f", "g"]
+    assert [m.name for m in row.messages if m.role == "tool"] == ["f", "f", "g", "g"]
 
 
 def test_functions_are_the_older_name_of_tools() -> None:

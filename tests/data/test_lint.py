@@ -118,6 +118,18 @@ def test_a_report_shows_three_places_and_counts_the_others(tmp_path: Path) -> No
     assert restored == report
 
 
+def test_which_of_two_formats_that_fit_alike_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    chat = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]}
+            for q, a in PAIRS[:20]]  # fmt: skip
+    alpaca = [{"instruction": q, "input": "", "output": a} for q, a in PAIRS[:20]]
+    path.write_bytes(jsonl([row for both in zip(chat, alpaca, strict=True) for row in both]))
+    with pytest.raises(DataError, match=r"which format is it\?.*messages.*alpaca.*--format"):
+        lint(path)
+    path.write_bytes(jsonl([*chat, *alpaca[:6]]))
+    assert "the next best is" in lint(path).notes[0], "a file with broken rows is read"
+
+
 def test_a_clean_file_is_said_to_be_clean(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(table(LABELLED))

@@ -14,7 +14,7 @@ _MOST_COLUMNS = 200
 _OPTIONAL = (
     "input", "system", "history", "context", "tools", "tool_calls", "name", "weight", "explanation",
     "reference", "references", "metadata", "meta", "notes", "comment", "comments", "tags",
-    "reasoning", "negative_examples", "negative examples",
+    "reasoning", "positive_examples", "positive examples", "negative_examples", "negative examples",
 )  # fmt: skip
 
 

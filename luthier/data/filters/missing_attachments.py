@@ -41,7 +41,7 @@ _ATTACHED = re.compile(
     rf"|\bin the attachment\b|\b{_SEEN} (?:below|above|attached|provided|shown here|i (?:sent"
     rf"|uploaded))\b"
     rf"|\b(?:this|these|the following|the given|the provided) {_SEEN}\b"
-    r"|\b(?:in|from|on) the (?:image|picture|photo|screenshot)\b",
+    r"|\b(?:in|from|on) the (?:image|picture|photo|screenshot)\b(?! of\b)",
     re.IGNORECASE,
 )
 # Who writes a mail mentions an attachment; who quotes one asks about the words.

@@ -309,10 +309,23 @@ def _with_answers(turns: Sequence[Any], messages: list[Message]) -> list[Message
             if name is None and len(answers) == len(names):
                 name = names[at]
             done[number] = replace(messages[number], name=name)
+        if ids and answers and all(asked):
+            _require_answers(ids, asked, place + 1)
         if len(set(asked)) == len(asked) and set(asked) <= set(ids):
             order = sorted(range(len(asked)), key=lambda at: ids.index(asked[at]))
             done[place + 1 : end] = [done[place + 1 + at] for at in order]
     return done
+
+
+def _require_answers(ids: Sequence[str], asked: Sequence[str], number: int) -> None:
+    """Raise unless the answers are those to the calls: by place alone they would be mixed up."""
+    if strange := [each for each in asked if each not in ids]:
+        raise _broken(
+            f"tool_call_id '{strange[0]}' after message {number} is no call of it "
+            f"(it has {', '.join(ids)})"
+        )
+    if missing := [each for each in ids if each not in asked]:
+        raise _broken(f"message {number} calls tools, but '{missing[0]}' is never answered")
 
 
 def _ids(turn: Mapping[str, Any], count: int) -> list[str]:

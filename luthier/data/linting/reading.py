@@ -24,6 +24,8 @@ from luthier.recipe import Recipe
 
 _SAMPLE = 2000
 """Rows from which the columns of a file are guessed."""
+_CLOSE = 0.25
+"""Two formats whose confidence differs by less are told apart by the user."""
 
 
 @dataclass
@@ -175,8 +177,12 @@ def rows_of(path: str, wanting: str) -> Iterator[Candidate]:
 
 
 def _format_of(file: Path, path: str) -> tuple[str, str]:
-    """The importer of a file, and how sure that is."""
-    from luthier.data.importing.recognise import CERTAIN, recognise
+    """The importer of a file, and how sure that is.
+
+    A file with broken records is what lint is for, so it goes on, and says so, where other
+    commands would ask; but not where a second format fits about as well.
+    """
+    from luthier.data.importing.recognise import CERTAIN, recognise, require
 
     try:
         found = recognise(file, path)
@@ -188,6 +194,9 @@ def _format_of(file: Path, path: str) -> tuple[str, str]:
         return "columns", ""
     if found.format == "columns":
         return "columns", ""
+    first, second = ([c for _, c in found.candidates] + [0.0])[:2]
+    if first - second < _CLOSE:
+        require(found)
     note = f"read as {found.format} ({found.confidence:.0%} sure: {found.why})"
     if found.confidence < CERTAIN and found.runner_up:
         note += f"; the next best is {found.runner_up}, --format says which"
