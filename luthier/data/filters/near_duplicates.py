@@ -2,7 +2,9 @@
 
 What rows share word for word does not tell whether one repeats the other: five questions about one
 passage, or a task's rows behind its definition, would all seem alike. A long field that an earlier
-row has too is therefore left out, and the rest compared among the rows that have it.
+row has too is therefore left out, and the rest compared among the rows that have it. Where an
+instruction stands apart from its input, input and answer must be alike as well as the whole row
+(`near_inputs.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from luthier.data.candidate import Candidate, Filter, require_similarity
 from luthier.data.ids import Ids
 from luthier.data.linting.lint_report import Severity
 from luthier.data.near import Entry, NearIndex
+from luthier.data.near_inputs import Apart, NearInputs
 from luthier.data.places import Places
 from luthier.data.shingles import BLOCK, shingles
 from luthier.example import content_id
@@ -30,6 +33,9 @@ _MOST_SEEN = 3
 _REST = 0.5
 """Of the similarity: what two rows must have in common beside a field that is the same. Two
 questions about a passage have next to nothing, a row of which a few words were changed has most."""
+_CROWD = 100
+"""Rows with the same long input of which all are compared as a whole; beyond, only what they have
+beside it is."""
 
 
 def build(*, similarity: float = 0.8) -> Filter:
@@ -37,8 +43,10 @@ def build(*, similarity: float = 0.8) -> Filter:
 
     In classification, inputs of the same label are compared: two like sentences with different
     labels are the most instructive rows there are. Elsewhere question and answer are compared
-    together; where an instruction stands apart from its inputs, the inputs of one instruction. Of
-    fields that rows share word for word, those of 80 characters and more are left out.
+    together. Where an instruction stands apart from its input, the whole rows must be alike and
+    what stands beside the instruction too, so that a long instruction makes no copies, and one that
+    differs by a word no other rows. Of fields that rows share word for word, those of 80 characters
+    and more are left out.
 
     Args:
         similarity: in (0, 1].
@@ -59,6 +67,8 @@ class _Prepared:
     views: list[tuple[Sequence[str], Entry]]
     """What is left of the row without some of the parts that were seen; without all of them first.
     The others find the first row that had a part, when nobody knew that it was one of several."""
+    apart: Apart | None
+    """The whole row, where its instruction stands apart from its input."""
 
 
 class _NearDuplicates:
@@ -66,20 +76,28 @@ class _NearDuplicates:
         self.similarity = similarity
         self.index = NearIndex(similarity)
         self.places = Places()
+        self.inputs = NearInputs(similarity, _REST * similarity)
+        self.inputs_places = Places()
         self.parts = Ids()
         """Long parts of the rows that were read."""
         self.first = array("q")
         """Number in the index of the row that had each of them first; -1: it was not kept."""
+        self.times = array("B")
+        """How often each of them was there, up to `_CROWD`."""
         self.prepared: dict[int, _Prepared] = {}
         """By the `id` of the row, as long as there is the row: another filter may leave it out."""
 
     def prepare(self, rows: Sequence[Candidate]) -> None:
         """Rows that are going to be judged one after another: together they are faster read."""
-        found, texts, scopes = [], [], []
+        found, texts, scopes, apart = [], [], [], []
         for row in rows:
             seen, new = self._parts(row)
-            views = list(_without(seen))
-            found.append((row, seen, new, views))
+            stands_apart = bool(row.shared) and not row.parts
+            if stands_apart:
+                apart.append((row.shared, row.subject, _text(row, ()), _label_scope(row)))
+            # The whole row is among these, or compared on its own.
+            views = [left_out for left_out in _without(seen) if left_out or not stands_apart]
+            found.append((row, seen, new, views, stands_apart))
             for left_out in views:
                 texts.append(_text(row, left_out))
                 scopes.append(_scope(row, left_out))
@@ -87,12 +105,13 @@ class _NearDuplicates:
         for start in range(0, len(texts), BLOCK):
             stop = start + BLOCK
             entries += self.index.entries(texts[start:stop], scopes[start:stop])
-        compared = iter(entries)
-        for row, seen, new, views in found:
+        compared, wholes = iter(entries), iter(self.inputs.entries(apart, _LONG))
+        for row, seen, new, views, stands_apart in found:
             reference = weakref.ref(row, self._forgetting(id(row)))
             self.prepared[id(row)] = _Prepared(
-                reference, seen, new, [(left_out, next(compared)) for left_out in views]
-            )
+                reference, seen, new, [(left_out, next(compared)) for left_out in views],
+                next(wholes) if stands_apart else None,
+            )  # fmt: skip
 
     def _parts(self, row: Candidate) -> tuple[list[str], list[int]]:
         """Long parts of a row that were there before, and numbers of those that were not."""
@@ -104,8 +123,10 @@ class _NearDuplicates:
             if number is None:
                 new.append(self.parts.add(key))
                 self.first.append(-1)
+                self.times.append(1)
             else:
                 seen.append(part)
+                self.times[number] = min(self.times[number] + 1, _CROWD)
         return sorted(seen, key=len, reverse=True)[:_MOST_SEEN], new
 
     def _forgetting(self, key: int) -> Callable[[weakref.ref[Candidate]], None]:
@@ -120,11 +141,18 @@ class _NearDuplicates:
 
     def __call__(self, row: Candidate) -> str | None:
         prepared = self._prepared(row)
-        found = [hit for view in prepared.views for hit in self._similar(prepared, *view)]
+        found = [
+            (similarity, self.places[number])
+            for view in prepared.views
+            for number, similarity in self._similar(prepared, *view)
+        ]
+        if prepared.apart is not None:
+            near = self.inputs.similar(prepared.apart)
+            found += [(similarity, self.inputs_places[number]) for number, similarity in near]
         if not found:
             return None
-        number, similarity = max(found, key=lambda pair: pair[1])
-        return f"near-duplicate: {similarity:.2f} similar to {self.places[number]}"
+        similarity, place = max(found, key=lambda pair: pair[0])
+        return f"near-duplicate: {similarity:.2f} similar to {place}"
 
     def _similar(
         self, prepared: _Prepared, left_out: Sequence[str], entry: Entry
@@ -151,10 +179,19 @@ class _NearDuplicates:
 
     def remember(self, row: Candidate) -> None:
         prepared = self._prepared(row)
+        if prepared.apart is not None and not self._is_crowd(prepared.seen):
+            self.inputs.add(prepared.apart)
+            self.inputs_places.append(row.example.origin)
+        if not prepared.views:
+            return
         number = self.index.add(prepared.views[0][1])
         for part in prepared.new:
             self.first[part] = number
         self.places.append(row.example.origin)
+
+    def _is_crowd(self, seen: Sequence[str]) -> bool:
+        numbers = (self.parts.number(_number(part)) for part in seen)
+        return any(n is not None and self.times[n] >= _CROWD for n in numbers)
 
     def _prepared(self, row: Candidate) -> _Prepared:
         if id(row) not in self.prepared:
@@ -176,9 +213,13 @@ def _text(row: Candidate, left_out: Sequence[str]) -> str:
 def _scope(row: Candidate, left_out: Sequence[str]) -> int:
     """Rows are compared within a label, and within what is left out of them."""
     apart = [*left_out] if row.parts else [row.shared, *left_out]
-    if row.example.label is None and not any(apart):
-        return 0
+    if not any(apart):
+        return _label_scope(row)
     return _number(f"{row.example.label}\0" + "\0".join(sorted(apart)))
+
+
+def _label_scope(row: Candidate) -> int:
+    return 0 if row.example.label is None else _number(f"{row.example.label}\0")
 
 
 def _number(text: str) -> int:
