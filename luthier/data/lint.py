@@ -18,6 +18,7 @@ from luthier.data.candidate import Candidate, Filter
 from luthier.data.config import SourceConfig
 from luthier.data.decisions import REVIEW, Reviewed, decisions_file, read_decisions
 from luthier.data.linting import reading
+from luthier.data.linting.answer_labels import WHY_NOT, AnswerLabels
 from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
 from luthier.data.linting.lint_report import LintFinding, LintReport, Place, Severity, Tally, ranked
 from luthier.data.linting.reading import Reading
@@ -53,6 +54,11 @@ _SILENCES = {
     "near_duplicates": ("semantic_duplicates", "novelty"),
 }
 """What need not be said of a row any more."""
+_OF_LABELS = (
+    "label_case_variants", "label_imbalance", "label_leakage_format", "label_leakage_input",
+    "label_leakage_position", "label_leakage_template", "label_typos",
+)  # fmt: skip
+"""Checks that answers are put to which look like labels; that of the sources compares files."""
 _READER_FIX = "Correct the row in the file; a build leaves it out."
 _BY_DESIGN = ("not preferred", "terms", "other language")
 """Reasons of importers to leave out rows that nothing is wrong with."""
@@ -187,6 +193,8 @@ class _Job:
     whole: list[LintFinding] = field(default_factory=list)
     """What is wrong with a source as a whole."""
     checks: list[DatasetCheck] = field(default_factory=list)
+    guessed: AnswerLabels | None = None
+    """Looks for labels among answers that nobody called so."""
     _names: list[str] = field(default_factory=list)
     """Filters that run although nobody named them."""
     _filters: dict[str, list[tuple[str, Filter]]] = field(default_factory=dict)
@@ -203,9 +211,17 @@ class _Job:
             module = CHECKS.load(name)
             if all(self.context.has(need) for need in module.NEEDS):
                 self.checks.append(module.build(self.context))
+        if self.context.kind in ("generation", "chat"):
+            self.guessed = AnswerLabels(self._label_checks)
+            self.checks.append(self.guessed)
         named = [use for use, _ in self.asked]
         self._names = [n for n in FILTERS.names() if n not in (*ON_REQUEST, *named, *self.skipped)]
         self._split_filters("train")  # a wrong option is told before anything is read
+
+    def _label_checks(self) -> list[DatasetCheck]:
+        """Checks of labels, for rows that nobody said to have any."""
+        context = Context(kind="classification", labels=())
+        return [CHECKS.load(name).build(context) for name in ("constant_labels", *_OF_LABELS)]
 
     def _split_filters(self, split: str) -> list[tuple[str, Filter]]:
         """Filters of the rows of one split: a test row is no duplicate of a training row."""
@@ -327,6 +343,11 @@ class _Job:
             for place in finding.places:
                 self.told(finding.check, finding.what, finding.severity, place)  # type: ignore[misc]
         found += of_the_set
+        if self.guessed is not None:
+            if note := self.guessed.note:
+                self.read.notes.append(f"{note}; this was guessed")
+            else:
+                self.skipped |= dict.fromkeys(_needing("labels"), WHY_NOT)
         return LintReport(
             subject=subject, rows=self.rows, formats=self.formats, kind=self.read.kind,
             columns=self.read.columns, findings=ranked(self.whole + found), skipped=self.skipped,

@@ -23,8 +23,10 @@ _DILUTED = 0.91
 """Of the similarity of two rows: what input and answer must have alone. A row of which some words
 were changed there is alike in the instruction too, which makes up for a quarter of a typical row;
 much lower, too many pairs would be proposed (`minhash.banding`)."""
+_MOST = 0.5
+"""Of what stands beside it: an instruction that is longer does not make up for anything."""
 _JOINTS = 2
-"""Word 3-grams that begin in an instruction and end in its input."""
+"""Word 3-grams that begin in an instruction and end in its input; mostly, these are alike."""
 
 
 class Apart(NamedTuple):
@@ -34,8 +36,6 @@ class Apart(NamedTuple):
     """A hash of it."""
     words: Hashes
     """Its shingles."""
-    long: bool
-    """Whether sharing it is no accident."""
     input: str
     """The input, where sharing it is no accident; else empty."""
     rest: Entry
@@ -69,7 +69,7 @@ class NearInputs:
         Args:
             rows: instruction, input, what is compared beside the instruction, and a scope (rows of
                 different ones never resemble) of each row.
-            long: characters of a text from which sharing it is no accident.
+            long: characters of an input from which sharing it is no accident.
         """
         found = []
         for start in range(0, len(rows), BLOCK):
@@ -79,7 +79,7 @@ class NearInputs:
             for (instruction, given, _, _), its, rest in zip(block, words, rests, strict=True):
                 alone = given if len(given) >= long else ""
                 key = _number(instruction)
-                found.append(Apart(key, its.copy(), len(instruction) >= long, alone, rest))
+                found.append(Apart(key, its.copy(), alone, rest))
         return found
 
     def similar(self, row: Apart) -> Iterator[tuple[int, float]]:
@@ -91,12 +91,11 @@ class NearInputs:
             instruction = self._instructions.number(row.instruction)
             same = instruction == self._instruction[number]
             shared, asked = self._in_common(row, number, same)
-            joints = _JOINTS if same else 0
-            whole = (both + shared + joints) / (union + asked + joints)
+            whole = (both + shared + _JOINTS) / (union + asked + _JOINTS)
             if whole < self.similarity - SLACK:
                 continue
-            if same and row.long and alike < self.similarity - SLACK:
-                continue
+            if same and shared > _MOST * union and alike < self.similarity - SLACK:
+                continue  # the definition of a task, which says nothing of its rows
             if row.input and self._input[number] == _number(row.input):
                 # Two tasks about one passage are alike only if the rest of them is.
                 passage = len(shingles(row.input))

@@ -26,13 +26,16 @@ class Association:
         self.counts: Counter[tuple[Hashable, str]] = Counter()
         self.keys: Counter[Hashable] = Counter()
         self.labels: Counter[str] = Counter()
+        self.seen = 0
+        """Rows counted, those left out among them."""
 
-    def add(self, key: Hashable, label: str) -> None:
-        """Count a row; beyond a thousand keys, rows of further ones are left out."""
+    def add(self, key: Hashable, label: str, rows: int = 1) -> None:
+        """Count rows; beyond a thousand keys, those of further ones are left out."""
+        self.seen += rows
         if len(self.keys) < _MOST_KEYS or key in self.keys:
-            self.counts[key, label] += 1
-            self.keys[key] += 1
-            self.labels[label] += 1
+            self.counts[key, label] += rows
+            self.keys[key] += rows
+            self.labels[label] += rows
 
     @property
     def rows(self) -> int:

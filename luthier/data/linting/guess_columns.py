@@ -29,7 +29,8 @@ _ABOUT_ROWS = (
     "url", "rank", "template", "version", "model",
 )  # fmt: skip
 """Columns that say something about a row and answer nothing."""
-_MOST_LABELS, _LONGEST_LABEL, _ROWS_PER_LABEL = 20, 40, 3
+MOST_LABELS, LONGEST_LABEL, ROWS_PER_LABEL = 20, 40, 3
+"""Labels at most, characters of one, and rows of each on average from which values are labels."""
 
 
 class Guess(NamedTuple):
@@ -80,10 +81,10 @@ def labels_of(sample: Sequence[Mapping[str, Any]], column: str) -> tuple[str, ..
         return ()
     texts = [as_text(v) for v in values]
     found = sorted({text for text in texts if text.strip()})
-    if len(found) > _MOST_LABELS or any(len(label) > _LONGEST_LABEL for label in found):
+    if len(found) > MOST_LABELS or any(len(label) > LONGEST_LABEL for label in found):
         return ()
     called_so = column.strip().casefold() in _LABELS
-    if not called_so and len(texts) < _ROWS_PER_LABEL * len(found):
+    if not called_so and len(texts) < ROWS_PER_LABEL * len(found):
         return ()
     return tuple(found)
 
