@@ -314,6 +314,8 @@ class _Job:
                 continue
             module = FILTERS.load(name)
             severity: Severity = getattr(module, "SEVERITY", "warning")
+            if reason.partition(":")[0] in getattr(module, "WARNINGS", ()):
+                severity = "warning"
             self._count(name, severity, getattr(module, "FIX", ""), reason, row.example)
             quiet = _SILENCES.get(name, ())
             if quiet == "*":

@@ -209,7 +209,7 @@ def row_kinds() -> list[Kind]:
         in_rows(
             "contradiction in free text",
             "contradiction",
-            "contradiction",
+            "unlike answers",
             [{**month, "answer": "August"}, *pairs(), {**month, "answer": "May"}],
             clean=[{**month, "answer": "August"}, *pairs()],
             places=(f"rows.jsonl:{len(PAIRS) + 2}",),

@@ -58,7 +58,7 @@ class _LabelLeakageTemplate:
             return [_finding("The instruction", again, "error")]
         for words, association in zip(("first word", "first two words"), self.beginnings, strict=True):
             again = _that_come_again(association)
-            few = len(again.keys) <= _MOST_BEGINNINGS
+            few = len(again.keys) <= _MOST_BEGINNINGS and not _names_labels(again)
             if few and _tells(again, _SURE_GAIN) and again.strength().accuracy >= _SURE:
                 return [_finding(f"The {words} of the input", again, "warning")]
         return []
@@ -72,6 +72,12 @@ def _that_come_again(association: Association) -> Association:
         if key in common:
             found.add(key, label, rows)
     return found if found.rows >= _SHARE * association.seen else Association()
+
+
+def _names_labels(association: Association) -> bool:
+    """Whether beginnings hold the label itself, which `label_leakage_input` says."""
+    named = sum(n for (key, label), n in association.counts.items() if label.casefold() in str(key))
+    return named > association.rows / 2
 
 
 def _tells(association: Association, gain: float) -> bool:

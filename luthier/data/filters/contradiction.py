@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 
 from luthier.data.candidate import Candidate, Filter
 from luthier.data.ids import Ids
+from luthier.data.linting.closed_questions import MOST_CHARACTERS, clash, is_closed
 from luthier.data.linting.lint_report import Severity
 from luthier.data.linting.passages import excerpt
 from luthier.data.places import Places
@@ -14,26 +14,20 @@ from luthier.errors import DataError
 from luthier.example import content_id
 
 SEVERITY: Severity = "error"
+WARNINGS = frozenset({"unlike answers"})
 FIX = "Decide which answer is right and delete the other row."
-_ONLY_LETTERS = re.compile(r"[\W_]+")
-# Tasks with many right answers.
-_OPEN = re.compile(
-    r"\b(?:name an?|suggest|give|generate|create|write|list|pick|think of|come up|invent|recommend"
-    r"|random"
-    r"|compose|brainstorm|tell me an?|make|an? example|any|rewrite|rephrase|paraphrase|translate"
-    r"|summari[sz]e|describe|choose|imagine|favou?rite|ideas?|synonyms?|antonyms?)\b",
-    re.IGNORECASE,
-)
 
 
 def build(*, max_words: int = 4) -> Filter:
     """Same question, another answer. Case and white space do not make two questions different.
 
-    In free text only short answers to closed questions contradict each other: two poems about the
-    sea do not, nor do two colours that people like.
+    In free text only closed questions, told by their form, have answers that contradict each other:
+    two poems about the sea do not, nor do two colours that people like. It is a contradiction where
+    one says yes and the other no, or where they give other numbers; names that have nothing in
+    common are `unlike answers`, since a thing may have two names.
 
     Args:
-        max_words: longest answer in free text that can contradict another.
+        max_words: longest answer in free text that can contradict another, which may be longer.
     """
     if isinstance(max_words, bool) or not isinstance(max_words, int):
         raise DataError(
@@ -50,46 +44,48 @@ class _Contradiction:
         self.said = array("Q")
         """Per question a hash of its first answer."""
         self.shown = bytearray()
-        """Excerpts of the first answers behind each other."""
+        """The first answers behind each other; of labels an excerpt."""
         self.ends = array("Q")
 
     def __call__(self, row: Candidate) -> str | None:
-        if not self._is_closed(row):
+        if not _may_contradict(row):
             return None
         first = self.questions.number(_question(row))
-        if first is None or self.said[first] == _number(_answer(row)):
+        if first is None or self.said[first] == _number(row.answer):
             return None
         start = self.ends[first - 1] if first else 0
-        shown = self.shown[start : self.ends[first]].decode("utf-8", "surrogatepass")
-        return f"contradiction: {self.places[first]} answers '{shown}' to the same input"
+        other = self.shown[start : self.ends[first]].decode("utf-8", "surrogatepass")
+        what: str | None = "contradiction"
+        if row.example.label is None:
+            what = clash(row.question, other, row.answer, self.max_words)
+        if what is None:
+            return None
+        return f"{what}: {self.places[first]} answers '{excerpt(other)}' to the same input"
 
     def remember(self, row: Candidate) -> None:
-        if self._is_closed(row) and self.questions.number(question := _question(row)) is None:
+        if _may_contradict(row) and self.questions.number(question := _question(row)) is None:
             self.questions.add(question)
             self.places.append(row.example.origin)
-            self.said.append(_number(_answer(row)))
-            self.shown += excerpt(row.answer).encode("utf-8", "surrogatepass")
+            self.said.append(_number(row.answer))
+            shown = row.answer if row.example.label is None else excerpt(row.answer)
+            self.shown += shown.encode("utf-8", "surrogatepass")
             self.ends.append(len(self.shown))
 
-    def _is_closed(self, row: Candidate) -> bool:
-        """Whether only one answer can be right."""
-        if row.example.label is not None:
-            return True
-        if not row.example.messages or len(row.example.messages) > 3:
-            return False
-        # Eight letters a word and no more: Chinese puts no spaces between them.
-        short = len(row.answer) <= 8 * self.max_words and len(row.answer.split()) <= self.max_words
-        return short and not _OPEN.search(row.question)
+
+def _may_contradict(row: Candidate) -> bool:
+    """Whether only one answer can be right."""
+    if row.example.label is not None:
+        return True
+    if not row.example.messages or len(row.example.messages) > 3:
+        return False
+    return len(row.answer) <= MOST_CHARACTERS and is_closed(row.question)
 
 
 def _question(row: Candidate) -> int:
-    return _number(" ".join(row.question.casefold().split()))
-
-
-def _answer(row: Candidate) -> str:
-    if row.example.label is not None:
-        return row.answer
-    return _ONLY_LETTERS.sub(" ", row.answer.casefold()).strip() or row.answer
+    asked = row.question
+    if row.example.label is None and row.example.messages[0].role == "system":
+        asked = f"{row.example.messages[0].content}\n{asked}"
+    return _number(" ".join(asked.casefold().split()))
 
 
 def _number(text: str) -> int:
