@@ -211,6 +211,8 @@ class _Job:
             module = CHECKS.load(name)
             if all(self.context.has(need) for need in module.NEEDS):
                 self.checks.append(module.build(self.context))
+                if (watch := getattr(self.checks[-1], "watch", None)) is not None:
+                    self.read.watch = watch
         if self.context.kind in ("generation", "chat"):
             self.guessed = AnswerLabels(self._label_checks)
             self.checks.append(self.guessed)

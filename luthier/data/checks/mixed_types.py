@@ -27,6 +27,9 @@ class _MixedTypes:
         self.first: dict[tuple[str, str, type], Origin] = {}
 
     def see(self, row: Candidate, raw: Row) -> None:
+        """Nothing: importers make texts of all values, see `watch`."""
+
+    def watch(self, raw: Row) -> None:
         source = raw.origin.source
         for name, value in raw.fields.items():
             if value is None:

@@ -67,7 +67,7 @@ _WORDS = {w: n for n, w in enumerate(
 )}  # fmt: skip
 _SMALL = frozenset(
     "the and was were are has had its his her their this that with from for not but who which where "
-    "when what is in on at of to by a an it he she they as be been".split()
+    "when what is in on at of to by a an it he she they as be been after before during near".split()
 )
 
 
@@ -157,7 +157,8 @@ def _unit(answer: str) -> str:
     found = re.search(
         r"(?:\d|\b(?:" + "|".join(_WORDS) + r")\b)\s*([^\W\d]+|[%\u00b0$\u20ac])", answer, re.IGNORECASE
     )
-    return found.group(1).casefold().rstrip("s") if found else ""
+    word = found.group(1).casefold() if found else ""
+    return "" if word in _SMALL else word.rstrip("s")
 
 
 def _other_names(question: str, short: str, long: str, max_words: int) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,10 @@ from luthier.recipe import Recipe
 
 _SAMPLE = 2000
 """Rows from which the columns of a file are guessed."""
+_SIGNS = 20
+"""Rows without a split, from which on none is expected."""
+_OF_MANY_ROWS = ("super_ni", "self_instruct", "openassistant", "text")
+"""Formats whose records are no rows, or of which none has a split."""
 _CLOSE = 0.25
 """Two formats whose confidence differs by less are told apart by the user."""
 
@@ -43,6 +48,8 @@ class Reading:
     """Column taken for each field, where that was guessed."""
     split_column: str | None = None
     notes: list[str] = field(default_factory=list)
+    watch: Callable[[Row], None] | None = None
+    """Is told of the records behind the rows, as they stand in the file."""
 
     @property
     def kind(self) -> str:
@@ -71,12 +78,17 @@ class Reading:
         Raises:
             DataError: reading cannot go on.
         """
+        latest: list[Row] = []
+        if self.watch is not None:
+            opened.table.records = _noted(opened.table.records, latest)
         try:
             for row in islice(opened.rows, source.limit):
                 if isinstance(row, Reject):
                     yield row, row
                     continue
                 found = self.shape.apply(row, source, self.render)
+                if latest and self.watch is not None and isinstance(found, Candidate):
+                    self.watch(latest.pop())
                 if isinstance(found, Candidate) and self.has_splits:
                     found.example = found.example.but(split=self._split(row, source))
                 yield row, found
@@ -88,6 +100,14 @@ class Reading:
         said = row.fields.get(self.split_column) if self.split_column else source.split
         named = SPLIT_NAMES.get(str(said).strip().casefold(), "train")
         return named  # type: ignore[return-value]
+
+
+def _noted(records: Iterator[Row | Reject], latest: list[Row]) -> Iterator[Row | Reject]:
+    """The records of a file; the one that was read last is kept beside."""
+    for record in records:
+        if isinstance(record, Row):
+            latest[:] = [record]
+        yield record
 
 
 def _close(rows: Iterator[Row | Reject]) -> None:
@@ -149,6 +169,9 @@ def of_file(path: str, format: str | None = None) -> Reading:
         source = SourceConfig.model_validate({"path": path, "format": name})
         kind = {"messages": "chat", "text": "text"}.get(name, "generation")
         found = Reading(root, [source], _shape(kind, (), source, root), False, no_model)
+        if name not in _OF_MANY_ROWS and (split := _split_column(file, path)):
+            found.split_column = split
+            found.notes.append(f"'{split}' says the split; this was guessed")
     found.notes += [note] if note else []
     return found
 
@@ -226,6 +249,31 @@ def _of_columns(file: Path, path: str, root: Path) -> Reading:
     return Reading(
         root, [source], shape, False, no_model, columns, found.split, [_said(found)]
     )  # fmt: skip
+
+
+def _split_column(file: Path, path: str) -> str | None:
+    """The column of a file in another format than plain columns that says the split of each row."""
+    table = sources.open_file(file, name=path)
+    names: Counter[str] = Counter()
+    rows = 0
+    try:
+        for row in islice(table.records, _SAMPLE):
+            if not isinstance(row, Row):
+                continue
+            rows += 1
+            name = next((n for n in row.fields if n.strip().casefold() == "split"), None)
+            if name is not None:
+                if str(row.fields[name]).strip().casefold() not in SPLIT_NAMES:
+                    return None
+                names[name] += 1
+            elif rows >= _SIGNS and not names:
+                return None
+    except DataError:  # what can be read of it is read again, and reported
+        pass
+    finally:
+        _close(table.records)
+    [(name, count)] = names.most_common(1) or [("", 0)]
+    return name if count > rows / 2 else None
 
 
 def _sample(table: Table) -> list[dict[str, Any]]:
