@@ -45,7 +45,7 @@ class Candidate:
         """Id of what the row says now; its own id is of what it said in its source."""
         return self.edited or self.example.id
 
-    @property
+    @cached_property
     def subject(self) -> str:
         """What tells the row from others with the same instruction: its input, where it has one.
 
@@ -58,7 +58,7 @@ class Candidate:
             return "\n".join(part for part in self.parts if part.strip() != self.shared)
         return str(self.example.fields["input"])
 
-    @property
+    @cached_property
     def shared(self) -> str:
         """The instruction that stands apart from the row's input; empty where there is none."""
         fields = self.example.fields

@@ -38,6 +38,8 @@ BLOCK = 1000
 """Rows that are judged together; some filters read many at once much faster."""
 Record = tuple[Row | Reject, Candidate | Reject]
 """A row as it was read, and as it will be seen."""
+Named = tuple[str, Filter, Callable[[Candidate], None] | None]
+"""A filter with its name, and how it remembers a row, if it does."""
 See = Callable[[str, str, Severity, Place], None]
 """Is given the check, the kind of defect, how bad it is, and the row."""
 ON_REQUEST = (
@@ -197,7 +199,7 @@ class _Job:
     """Looks for labels among answers that nobody called so."""
     _names: list[str] = field(default_factory=list)
     """Filters that run although nobody named them."""
-    _filters: dict[str, list[tuple[str, Filter]]] = field(default_factory=dict)
+    _filters: dict[str, list[Named]] = field(default_factory=dict)
     """Per split."""
 
     def prepare(self) -> None:
@@ -225,14 +227,14 @@ class _Job:
         context = Context(kind="classification", labels=())
         return [CHECKS.load(name).build(context) for name in ("constant_labels", *_OF_LABELS)]
 
-    def _split_filters(self, split: str) -> list[tuple[str, Filter]]:
+    def _split_filters(self, split: str) -> list[Named]:
         """Filters of the rows of one split: a test row is no duplicate of a training row."""
         if split not in self._filters:
             built = [(n, FILTERS.build(n)) for n in self._names]
             built += [(use, FILTERS.build(use, **options)) for use, options in self.asked]
             order = {name: place for place, name in enumerate(_FIRST)}
             built.sort(key=lambda pair: order.get(pair[0], len(order)))
-            self._filters[split] = built
+            self._filters[split] = [(n, f, getattr(f, "remember", None)) for n, f in built]
         return self._filters[split]
 
     def take(self, source: SourceConfig) -> None:
@@ -295,23 +297,23 @@ class _Job:
                 check.see(found, raw)
         for split, rows in splits.items():
             filters = self._split_filters(split)
-            for _, judge in filters:
+            for _, judge, _ in filters:
                 if prepare := getattr(judge, "prepare", None):
                     prepare(rows)
             for row in rows:
                 self._filter(row, filters)
 
-    def _filter(self, row: Candidate, filters: Iterable[tuple[str, Filter]]) -> None:
+    def _filter(self, row: Candidate, filters: Iterable[Named]) -> None:
         silent: set[str] = set()
-        for name, judge in filters:
-            if name in silent:
+        for name, judge, remember in filters:
+            if silent and name in silent:
                 continue
             try:
                 reason = judge(row)
             except DataError:  # it cannot be rendered, which `zero_trained_tokens` says
                 continue
             if reason is None:
-                if remember := getattr(judge, "remember", None):
+                if remember is not None:
                     remember(row)
                 continue
             module = FILTERS.load(name)

@@ -15,14 +15,17 @@ import numpy as np
 
 from luthier.data.ids import Ids
 from luthier.data.near import Entry, NearIndex
-from luthier.data.shingles import BLOCK, Hashes, shingle_sets, shingles
-from luthier.data.stored import SLACK, StoredShingles
-from luthier.example import content_id
+from luthier.data.scratch import Scratch
+from luthier.data.shingles import BLOCK, shingles
+from luthier.data.stored import SLACK
 
 _DILUTED = 0.91
 """Of the similarity of two rows: what input and answer must have alone. A row of which some words
 were changed there is alike in the instruction too, which makes up for a quarter of a typical row;
 much lower, too many pairs would be proposed (`minhash.banding`)."""
+_BITS = (1 << 64) - 1
+_WAITING = 1 << 18
+"""Bytes of instructions that wait in memory to be written together."""
 _MOST = 0.5
 """Of what stands beside it: an instruction that is longer does not make up for anything."""
 _JOINTS = 2
@@ -34,8 +37,9 @@ class Apart(NamedTuple):
 
     instruction: int
     """A hash of it."""
-    words: Hashes
-    """Its shingles."""
+    text: str
+    long: bool
+    """Whether sharing it is no accident."""
     input: str
     """The input, where sharing it is no accident; else empty."""
     rest: Entry
@@ -53,33 +57,35 @@ class NearInputs:
         """
         self.similarity, self.rest = similarity, rest
         self._index = NearIndex(_DILUTED * similarity)
-        self._instructions = Ids()
-        self._words = StoredShingles(similarity, None)
-        """Of every instruction."""
-        self._instruction = array("q")
-        """Of every row the number of its instruction."""
+        self._instruction = array("Q")
+        """Of every row a hash of its instruction."""
+        self._number = array("q")
+        """Of every row where its instruction is."""
+        self._texts = _Texts()
+        self._common = Ids()
+        self._where = array("q")
+        """Of long instructions, which thousands of rows may have, where they are."""
         self._input = array("Q")
         """Of every row a hash of its long input; 0: it has none."""
 
-    def entries(
-        self, rows: Sequence[tuple[str, str, str, int]], long: int
-    ) -> list[Apart]:
+    def entries(self, rows: Sequence[tuple[str, str, str, int]], long: int) -> list[Apart]:
         """Rows that are to be asked for or remembered.
 
         Args:
             rows: instruction, input, what is compared beside the instruction, and a scope (rows of
                 different ones never resemble) of each row.
-            long: characters of an input from which sharing it is no accident.
+            long: characters of a text from which sharing it is no accident.
         """
         found = []
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
-            words = shingle_sets([row[0] for row in block]).each()
             rests = self._index.entries([row[2] for row in block], [row[3] for row in block])
-            for (instruction, given, _, _), its, rest in zip(block, words, rests, strict=True):
+            for (instruction, given, _, _), rest in zip(block, rests, strict=True):
                 alone = given if len(given) >= long else ""
-                key = _number(instruction)
-                found.append(Apart(key, its.copy(), alone, rest))
+                apart = Apart(
+                    _number(instruction), instruction, len(instruction) >= long, alone, rest
+                )
+                found.append(apart)
         return found
 
     def similar(self, row: Apart) -> Iterator[tuple[int, float]]:
@@ -88,8 +94,7 @@ class NearInputs:
             size, other = len(row.rest.shingles), self._index.size(number)
             both = (size + other) * alike / (1 + alike)
             union = size + other - both
-            instruction = self._instructions.number(row.instruction)
-            same = instruction == self._instruction[number]
+            same = row.instruction == self._instruction[number]
             shared, asked = self._in_common(row, number, same)
             whole = (both + shared + _JOINTS) / (union + asked + _JOINTS)
             if whole < self.similarity - SLACK:
@@ -109,22 +114,57 @@ class NearInputs:
 
     def _in_common(self, row: Apart, number: int, same: bool) -> tuple[int, int]:
         """Shingles that two instructions share, and those of both together."""
+        ours = shingles(row.text)
         if same:
-            return len(row.words), len(row.words)
-        [theirs] = self._words.take(np.array([self._instruction[number]]))
-        shared = len(np.intersect1d(row.words, theirs, assume_unique=True))
-        return shared, len(row.words) + len(theirs) - shared
+            return len(ours), len(ours)
+        theirs = shingles(self._texts[self._number[number]])
+        shared = len(np.intersect1d(ours, theirs, assume_unique=True))
+        return shared, len(ours) + len(theirs) - shared
 
     def add(self, row: Apart) -> int:
         """Remember a row; returns its number (0, 1, ...)."""
-        instruction = self._instructions.number(row.instruction)
-        if instruction is None:
-            instruction = self._instructions.add(row.instruction)
-            self._words.put([row.words])
-        self._instruction.append(instruction)
+        self._instruction.append(row.instruction)
+        self._number.append(self._kept(row))
         self._input.append(_number(row.input) if row.input else 0)
         return self._index.add(row.rest)
 
+    def _kept(self, row: Apart) -> int:
+        """Where the shingles of its instruction are."""
+        known = self._common.number(row.instruction) if row.long else None
+        if known is not None:
+            return self._where[known]
+        where = self._texts.append(row.text)
+        if row.long:
+            self._common.add(row.instruction)
+            self._where.append(where)
+        return where
+
+
+class _Texts:
+    """Texts by number, on disk but for the last ones."""
+
+    def __init__(self) -> None:
+        self._file = Scratch()
+        self._ends = array("q", [0])
+        self._latest = bytearray()
+
+    def append(self, text: str) -> int:
+        self._latest += text.encode("utf-8", "surrogatepass")
+        self._ends.append(self._file.size + len(self._latest))
+        if len(self._latest) > _WAITING:
+            self._file.put(bytes(self._latest))
+            self._latest = bytearray()
+        return len(self._ends) - 2
+
+    def __getitem__(self, number: int) -> str:
+        start, end = self._ends[number], self._ends[number + 1]
+        written = self._file.size
+        if start < written:
+            found = bytes(self._file.get(start, end - start))
+        else:
+            found = bytes(self._latest[start - written : end - written])
+        return found.decode("utf-8", "surrogatepass")
+
 
 def _number(text: str) -> int:
-    return int(content_id([text]), 16)
+    return hash(text) & _BITS

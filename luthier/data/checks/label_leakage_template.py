@@ -56,7 +56,9 @@ class _LabelLeakageTemplate:
             return [_finding("The template", self.templates, "error")]
         if _tells(again := _that_come_again(self.instructions), GAIN):
             return [_finding("The instruction", again, "error")]
-        for words, association in zip(("first word", "first two words"), self.beginnings, strict=True):
+        for words, association in zip(
+            ("first word", "first two words"), self.beginnings, strict=True
+        ):
             again = _that_come_again(association)
             few = len(again.keys) <= _MOST_BEGINNINGS and not _names_labels(again)
             if few and _tells(again, _SURE_GAIN) and again.strength().accuracy >= _SURE:

@@ -46,9 +46,12 @@ class _Contradiction:
         self.shown = bytearray()
         """The first answers behind each other; of labels an excerpt."""
         self.ends = array("Q")
+        self.closed = False
+        """Whether the row that is judged has one right answer; then it may be remembered."""
 
     def __call__(self, row: Candidate) -> str | None:
-        if not _may_contradict(row):
+        self.closed = _may_contradict(row)
+        if not self.closed:
             return None
         first = self.questions.number(_question(row))
         if first is None or self.said[first] == _number(row.answer):
@@ -63,7 +66,7 @@ class _Contradiction:
         return f"{what}: {self.places[first]} answers '{excerpt(other)}' to the same input"
 
     def remember(self, row: Candidate) -> None:
-        if _may_contradict(row) and self.questions.number(question := _question(row)) is None:
+        if self.closed and self.questions.number(question := _question(row)) is None:
             self.questions.add(question)
             self.places.append(row.example.origin)
             self.said.append(_number(row.answer))

@@ -33,6 +33,7 @@ _MOST_SEEN = 3
 _REST = 0.5
 """Of the similarity: what two rows must have in common beside a field that is the same. Two
 questions about a passage have next to nothing, a row of which a few words were changed has most."""
+_BITS = (1 << 64) - 1
 _CROWD = 100
 """Rows with the same long input of which all are compared as a whole; beyond, only what they have
 beside it is."""
@@ -119,7 +120,7 @@ class _NearDuplicates:
         for part in row.parts or [row.subject]:
             if len(part) < _LONG:
                 continue
-            number = self.parts.number(key := _number(part))
+            number = self.parts.number(key := _key(part))
             if number is None:
                 new.append(self.parts.add(key))
                 self.first.append(-1)
@@ -174,7 +175,7 @@ class _NearDuplicates:
             yield number, similarity
 
     def _first(self, part: str) -> int:
-        number = self.parts.number(_number(part))
+        number = self.parts.number(_key(part))
         return -1 if number is None else self.first[number]
 
     def remember(self, row: Candidate) -> None:
@@ -190,7 +191,7 @@ class _NearDuplicates:
         self.places.append(row.example.origin)
 
     def _is_crowd(self, seen: Sequence[str]) -> bool:
-        numbers = (self.parts.number(_number(part)) for part in seen)
+        numbers = (self.parts.number(_key(part)) for part in seen)
         return any(n is not None and self.times[n] >= _CROWD for n in numbers)
 
     def _prepared(self, row: Candidate) -> _Prepared:
@@ -224,3 +225,7 @@ def _label_scope(row: Candidate) -> int:
 
 def _number(text: str) -> int:
     return int(content_id([text]), 16)
+
+
+def _key(text: str) -> int:
+    return hash(text) & _BITS

@@ -19,11 +19,11 @@ from luthier.data.linting.label_spelling import folded
 from luthier.data.linting.lint_report import PLACES, LintFinding, Place
 from luthier.data.linting.passages import excerpt
 from luthier.data.rows import Row
-from luthier.example import Origin, content_id
+from luthier.example import Origin
 
 WHY_NOT = "no answers that are few, short and repeated, as labels are"
 _FEWEST_ROWS = 20
-"""Rows from which answers that come again are no accident; the least that `label_imbalance` asks."""
+"""Rows from which answers that come again are no accident; `label_imbalance` asks as many."""
 _MOST_ANSWERS = 64
 """Different answers of a task that may still have labels, slips and strays included."""
 _MOST_NUMBERS = 11
@@ -32,6 +32,7 @@ _STRAYS, _STRAY_SHARE = 3, 0.1
 """Answers that may be no labels: as many as this, and that share of a larger task."""
 _WAITING, _LONGEST_WAITING = 5, 4000
 """Rows of a task, and characters of each, before checks are made for it: most have one row."""
+_LONGEST_NAME = 200
 _MOST_TASKS = 2000
 """Tasks that are followed at once; Super-NaturalInstructions has 1,616."""
 
@@ -41,9 +42,19 @@ class _Asked(NamedTuple):
 
     instruction: str
     """Empty where nothing tells it from the input."""
-    input: str
     task: str
     """The name of its task, where the file gives one."""
+    ends: int | None
+    """Where in the question the instruction ends; None: it has a field of its own."""
+
+
+class _Seen(NamedTuple):
+    """A row, and how it was read."""
+
+    row: Candidate
+    raw: Row
+    single: bool
+    """Whether one question is answered, and nothing called."""
 
 
 class _Task:
@@ -66,7 +77,7 @@ class _Task:
             return False
         short = said and len(answer) <= LONGEST_LABEL and "\n" not in answer.strip()
         self.strays += not short
-        self.answers[answer if short else excerpt(answer)] += 1
+        self.answers[answer if short else f"{answer[:60]}..."] += 1
         if len(self.answers) > _MOST_ANSWERS or not _are_few(self.strays, self.rows):
             self.answers, self.waiting, self.checks = None, [], []
         return self.answers is not None
@@ -92,7 +103,9 @@ class _Task:
         """The labels, the commonest first; empty where the answers are none."""
         if self.answers is None or self.rows < _FEWEST_ROWS or not self.checks:
             return []
-        common = [(a, n) for a, n in self.answers.most_common() if n >= ROWS_PER_LABEL and a.strip()]
+        common = [
+            (a, n) for a, n in self.answers.most_common() if n >= ROWS_PER_LABEL and a.strip()
+        ]
         numbers = sum(a.strip().lstrip("-+").replace(".", "", 1).isdigit() for a, _ in common)
         others = self.rows - sum(n for _, n in common)
         if len(common) > MOST_LABELS or numbers > _MOST_NUMBERS or not _are_few(others, self.rows):
@@ -117,46 +130,62 @@ class AnswerLabels:
         """
         self._build = build
         self._files: dict[str, _Task] = {}
-        self._tasks: dict[tuple[str, int], _Task] = {}
+        self._tasks: dict[tuple[str, int], _Task | _Seen | None] = {}
+        """Of an instruction that was there once its row; None where that says too much."""
         self._full = False
         self._found: list[_Task] | None = None
 
     def see(self, row: Candidate, raw: Row) -> None:
         """Take notice of a row."""
-        if not row.example.messages:
+        messages = row.example.messages
+        if not messages:
             return
         origin = row.example.origin
         file = self._files.get(origin.source)
         if file is None:
             file = self._files[origin.source] = _Task("", False, origin)
+        single = len(messages) <= 3 and not messages[-1].tool_calls
         asked = _asked(row)
-        task, again = self._task(asked, origin)
-        single = len(row.example.messages) <= 3 and not row.example.messages[-1].tool_calls
-        for each in (file, task):
-            if each is None or not each.count(row.answer, single):
-                continue
+        known = asked.instruction != "" and self._is_known(asked, row, raw, single)
+        if file.count(row.answer, single):
             # An instruction is one only when it comes again; before, it may be any paragraph.
-            apart = asked if again or each is task else _Asked("", row.question, "")
-            each.see(_labelled(row, apart), raw, self._build)
+            file.see(_labelled(row, asked if known else None), raw, self._build)
 
-    def _task(self, asked: _Asked, origin: Origin) -> tuple[_Task | None, bool]:
-        """The task of a row, and whether other rows have it."""
-        if not asked.instruction:
-            return None, False
-        key = origin.source, int(content_id([asked.task or asked.instruction]), 16)
-        found = self._tasks.get(key)
-        if found is not None:
-            return found, True
-        if len(self._tasks) >= _MOST_TASKS:
-            self._make_room()
-        if self._full:
-            return None, False
-        name = excerpt(asked.task or asked.instruction)
-        found = self._tasks[key] = _Task(name, bool(asked.task), origin)
-        return found, False
+    def _is_known(self, asked: _Asked, row: Candidate, raw: Row, single: bool) -> bool:
+        """Show a row to its task; whether earlier rows have the same one."""
+        key = row.example.origin.source, hash(asked.task or asked.instruction)
+        if key not in self._tasks:
+            if len(self._tasks) >= _MOST_TASKS:
+                self._make_room()
+            if not self._full:
+                # Most instructions have one row: it is only laid aside.
+                kept = single and len(row.answer) <= LONGEST_LABEL
+                kept = kept and len(row.question) <= _LONGEST_WAITING
+                self._tasks[key] = _Seen(row, raw, single) if kept else None
+            return False
+        found = self._tasks[key]
+        if not isinstance(found, _Task):
+            name = (asked.task or asked.instruction)[:_LONGEST_NAME]
+            task = self._tasks[key] = _Task(name, bool(asked.task), row.example.origin)
+            if found is None:
+                task.rows = task.strays = 1
+            else:
+                task.first = found.row.example.origin
+                self._show(task, asked, found)
+            found = task
+        self._show(found, asked, _Seen(row, raw, single))
+        return True
+
+    def _show(self, task: _Task, asked: _Asked, seen: _Seen) -> None:
+        if task.count(seen.row.answer, seen.single):
+            task.see(_labelled(seen.row, asked), seen.raw, self._build)
 
     def _make_room(self) -> None:
-        self._tasks = {k: task for k, task in self._tasks.items() if task.rows >= _FEWEST_ROWS}
+        self._tasks = {
+            key: task
+            for key, task in self._tasks.items()
+            if isinstance(task, _Task) and task.rows >= _FEWEST_ROWS
+        }
         self._full = len(self._tasks) > 0.9 * _MOST_TASKS
 
     def _labelled(self) -> list[_Task]:
@@ -165,7 +194,9 @@ class AnswerLabels:
             self._found = []
             for source, file in self._files.items():
                 tasks = [
-                    task for (name, _), task in self._tasks.items() if name == source and task.labels
+                    task
+                    for (name, _), task in self._tasks.items()
+                    if name == source and isinstance(task, _Task) and task.labels
                 ]
                 if file.labels and not _are_several(tasks):
                     self._found.append(file)
@@ -194,7 +225,7 @@ class AnswerLabels:
         labels = tasks[0].labels
         shown = ", ".join(f"'{excerpt(a, 30)}'" for a in labels[:6])
         more = ", ..." if len(labels) > 6 else ""
-        whose = f" to '{tasks[0].name}'" if tasks[0].name else ""
+        whose = f" to '{excerpt(tasks[0].name)}'" if tasks[0].name else ""
         others = f", and those of {len(tasks) - 1:,} more tasks" if len(tasks) > 1 else ""
         full = "; further tasks were not looked at" if self._full else ""
         return f"the answers{whose} were taken for labels ({shown}{more}){others}{full}"
@@ -202,24 +233,27 @@ class AnswerLabels:
 
 def _asked(row: Candidate) -> _Asked:
     if shared := row.shared:
-        task = row.example.fields.get("task")
-        known = isinstance(task, str) and "definition" in row.example.fields
-        return _Asked(shared, row.subject, str(task) if known else "")
+        fields = row.example.fields
+        task = fields.get("task") if "definition" in fields else None
+        return _Asked(shared, task if isinstance(task, str) else "", None)
     messages = row.example.messages
     if row.example.template is not None or row.parts or len(messages) > 3:
-        return _Asked("", row.question, "")
-    system = messages[0].content if messages[0].role == "system" else ""
+        return _Asked("", "", None)
     end = row.question.find("\n\n")
-    head, rest = (row.question[:end], row.question[end:]) if end > 0 else ("", row.question)
-    instruction = "\n".join(part for part in (system, head.strip()) if part)
-    return _Asked(instruction, rest.strip(), "")
+    head = row.question[:end].strip() if end > 0 else ""
+    if messages[0].role == "system":
+        head = f"{messages[0].content}\n{head}".strip()
+    return _Asked(head, "", end if end > 0 else 0)
 
 
-def _labelled(row: Candidate, asked: _Asked) -> Candidate:
+def _labelled(row: Candidate, asked: _Asked | None) -> Candidate:
     """A row as it would be if somebody had said that its answer is a label."""
-    fields = {"instruction": asked.instruction, "input": asked.input}
-    example = row.example.but(fields=fields, label=row.answer)
-    return Candidate(example, asked.input, row.answer, (), row.render)
+    given, instruction = row.question, ""
+    if asked is not None:
+        given = row.subject if asked.ends is None else row.question[asked.ends :].strip()
+        instruction = asked.instruction
+    example = row.example.but(fields={"instruction": instruction, "input": given}, label=row.answer)
+    return Candidate(example, given, row.answer, (), row.render)
 
 
 def _are_several(tasks: Sequence[_Task]) -> bool:
@@ -252,5 +286,5 @@ def _together(found: Sequence[tuple[_Task, LintFinding]]) -> list[LintFinding]:
 def _told_of(task: _Task, finding: LintFinding) -> LintFinding:
     if not task.name:
         return finding
-    said = f"Among the rows of '{task.name}': {finding.message}"
+    said = f"Among the rows of '{excerpt(task.name)}': {finding.message}"
     return finding.model_copy(update={"message": said})

@@ -40,13 +40,16 @@ _NUMBER = re.compile(
     r"\bhow (?:many|much|old|long|far|tall|high|deep|wide|heavy|fast|big|large)\b"
     r"|\b(?:what|which|in what|in which) year\b|\bwhat (?:is|was) the (?:number|sum|product|total"
     r"|difference|population|square root|value|area|length|height|year|temperature)\b"
-    r"|\d\s*[-+*/x\u00d7\u00f7]\s*\d|\b(?:calculate|compute|solve|evaluate)\b|\bwhen (?:did|was|were)\b",
+    r"|\d\s*[-+*/x\u00d7\u00f7]\s*\d|\b(?:calculate|compute|solve|evaluate)\b"
+    r"|\bwhen (?:did|was|were)\b",
     re.IGNORECASE,
 )
 _NAMED = re.compile(
     _START + r"(?:in |on |at |to |from |of |by |with )?"
     r"(?:who|whose|whom|when|where|which|what)\s[^?\n]*\?"
-    r"|" + _START + r"(?:please )?(?:give|tell|name|state|identify)(?: me| us)? (?:the|which|whether)\s",
+    r"|"
+    + _START
+    + r"(?:please )?(?:give|tell|name|state|identify)(?: me| us)? (?:the|which|whether)\s",
     re.IGNORECASE,
 )
 _CHOICE = re.compile(
@@ -54,7 +57,9 @@ _CHOICE = re.compile(
     r"|\brate\b|\brating\b|\bscale (?:of|from)\b|\boptions?:",
     re.IGNORECASE,
 )
-_POLARITY = re.compile(r"\W*(yes|no|true|false|yeah|nope)\b(?!\s+(?:one|longer|more|matter)\b)", re.I)
+_POLARITY = re.compile(
+    r"\W*(yes|no|true|false|yeah|nope)\b(?!\s+(?:one|longer|more|matter)\b)", re.I
+)
 _ABOUT = re.compile(
     r"\b(?:about|around|approximately|roughly|nearly|almost|over|under|more|less|at least|up to"
     r"|between|or so|circa|ca|depends?|varies|some)\b|~|\u2248",
@@ -66,8 +71,9 @@ _WORDS = {w: n for n, w in enumerate(
     "sixteen seventeen eighteen nineteen twenty".split()
 )}  # fmt: skip
 _SMALL = frozenset(
-    "the and was were are has had its his her their this that with from for not but who which where "
-    "when what is in on at of to by a an it he she they as be been after before during near".split()
+    "the and was were are has had its his her their this that with from for not but who "
+    "which where when what is in on at of to by a an it he she they as be been "
+    "after before during near".split()
 )
 
 
@@ -155,7 +161,9 @@ def _other_numbers(short: str, figures: list[float], long: str) -> bool:
 def _unit(answer: str) -> str:
     """The word or sign behind the number."""
     found = re.search(
-        r"(?:\d|\b(?:" + "|".join(_WORDS) + r")\b)\s*([^\W\d]+|[%\u00b0$\u20ac])", answer, re.IGNORECASE
+        r"(?:\d|\b(?:" + "|".join(_WORDS) + r")\b)\s*([^\W\d]+|[%\u00b0$\u20ac])",
+        answer,
+        re.IGNORECASE,
     )
     word = found.group(1).casefold() if found else ""
     return "" if word in _SMALL else word.rstrip("s")
@@ -163,7 +171,9 @@ def _unit(answer: str) -> str:
 
 def _other_names(question: str, short: str, long: str, max_words: int) -> bool:
     """Whether one answer names something that the other one does not."""
-    named = {w for w in _folded(short).split() if len(w) > 2 and w not in _SMALL} or {_folded(short)}
+    named = {w for w in _folded(short).split() if len(w) > 2 and w not in _SMALL} or {
+        _folded(short)
+    }
     said = _folded(long)
     if any(word[:4] in said for word in named):
         return False

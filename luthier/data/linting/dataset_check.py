@@ -48,8 +48,8 @@ class DatasetCheck(Protocol):
     A file in `checks/` has `build(context)`, which returns one, and `NEEDS`, the things it cannot
     do without. A million rows must fit: nothing may keep their texts.
 
-    One check may have a method `watch(record)`, which is told of the records behind the rows as they
-    stand in the file, before an importer makes texts of their values.
+    One check may have a method `watch(record)`, which is told of the records behind the rows as
+    they stand in the file, before an importer makes texts of their values.
     """
 
     def see(self, row: Candidate, raw: Row) -> None:
