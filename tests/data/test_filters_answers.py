@@ -70,6 +70,23 @@ def test_copied_inputs() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        "Summarize the text.", "Translate to Spanish.", "Paraphrase this sentence.",
+        "Rewrite the sentence in the passive voice.", "Classify the sentiment.",
+    ],
+)  # fmt: skip
+def test_tasks_that_an_unchanged_text_cannot_answer(task: str) -> None:
+    text = "My neighbour keeps eleven geese and a goat, and you can find them if you correct it."
+    copied = "copied input: the answer is the input"
+    assert said("copied_input", [row(f"{task}\n{text}", text, instruction=task, input=text)]) == [
+        copied
+    ]
+    asked = row("", turns=[("user", f"{task}\n\n{text}"), ("assistant", text)])
+    assert said("copied_input", [asked]) == [copied]
+
+
 def test_inputs_that_may_come_back_as_they_are() -> None:
     text = "My neighbour keeps eleven geese and a goat."
     passes(
@@ -276,6 +293,59 @@ def test_contradictions_in_free_text_need_a_closed_question() -> None:
         row("Who made you?", "Some people in a workshop made me."),
         row("Who made you?", "I was made by engineers."),
     )
+
+
+@pytest.mark.parametrize(
+    ("what", "question", "one", "other"),
+    [
+        ("contradiction", "How many legs does a spider have?", "Eight.", "A spider has six legs."),
+        ("contradiction", "Is the Volga in Russia?", "Yes, all of it.", "No, it is in France."),
+        (
+            "contradiction", "In which year did Lincoln die?",
+            "He died in 1865 in Washington, after he was shot.", "He died in 1872 in his bed.",
+        ),
+        (
+            "unlike answers", "What is the capital of Australia?", "Canberra",
+            "The capital of Australia is Sydney, a city on the coast.",
+        ),
+        ("unlike answers", "Give me the capital of Peru.", "Lima", "Cusco"),
+        ("unlike answers", "Rate it. I love you.\nWould you? On a scale from 1 to 5", "5", "1"),
+    ],
+)  # fmt: skip
+def test_closed_questions_in_free_text(what: str, question: str, one: str, other: str) -> None:
+    for first, second in ((one, other), (other, one)):
+        [_, reason] = said("contradiction", [row(question, first), row(question, second)])
+        assert reason is not None and reason.startswith(f"{what}: rows.jsonl:1 answers '")
+
+
+@pytest.mark.parametrize(
+    ("question", "one", "other"),
+    [
+        ("Hi", "Hello!", "Hi there!"),
+        ("How are you?", "Fine, thanks!", "Very well, and you?"),
+        ("Flip a coin.", "Heads", "Tails"),
+        ("Roll a die.", "4", "2"),
+        ("Say something nice.", "You matter.", "Well done!"),
+        ("What should I cook tonight?", "Lentil soup", "Mushroom risotto"),
+        ("Who painted the Mona Lisa?", "Da Vinci", "Leonardo painted the Mona Lisa."),
+        ("How tall is Mount Everest?", "8,849 m", "29,032 feet"),
+        ("What is the value of pi?", "3.14", "3.14159"),
+        ("How many people live in Rome?", "2.7 million", "About 3 million people."),
+        ("Is it late?", "No", "No, not at all."),
+    ],
+)
+def test_answers_that_can_both_be_right(question: str, one: str, other: str) -> None:
+    passes("contradiction", row(question, one), row(question, other))
+    passes("contradiction", row(question, other), row(question, one))
+
+
+def test_another_system_message_is_another_question() -> None:
+    ask, answers = ("user", "Is it so?"), ("Yes", "No")
+    rows = [
+        row("", turns=[("system", f"Answer {answer}."), ask, ("assistant", answer)])
+        for answer in answers
+    ]
+    passes("contradiction", *rows)
 
 
 @pytest.mark.parametrize(

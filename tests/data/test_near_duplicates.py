@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from filter_rows import row, said
@@ -98,3 +99,66 @@ def test_labels_keep_the_same_sentence_apart() -> None:
     rows = [row(PASSAGE, label, labels=["a", "b"]) for label in ("a", "b", "b", "a")]
     found = said("near_duplicates", rows)
     assert found[:2] == [None, None] and all(found[2:])
+
+
+def apart(instruction: str, given: str, answer: str, line: int = 1) -> Candidate:
+    """A row as Alpaca has them."""
+    ask = f"{instruction}\n\n{given}"
+    return row(ask, answer, line=line, instruction=instruction, input=given)
+
+
+def test_an_instruction_that_differs_by_a_word_makes_no_other_row() -> None:
+    answer = "The ferry sails from early morning until late, when market and fishermen are done."
+    first = apart("Summarise the following passage in one clear sentence.", PASSAGE, answer)
+    for changed in (
+        "Summarise the following passage in one short sentence.",
+        "summarise the following passage in one clear sentence",
+    ):
+        [_, near] = said("near_duplicates", [first, apart(changed, PASSAGE, answer)])
+        assert near is not None, changed
+    passes = [
+        first,
+        apart("Ask who mends nets.", PASSAGE, "Who mends the nets?"),
+        apart("Ask when it leaves.", PASSAGE, "When does the ferry leave?"),
+        apart("Is there a market on the quay?", PASSAGE, "Yes"),
+        apart("Does the ferry come back?", PASSAGE, "Yes"),
+    ]
+    assert said("near_duplicates", passes) == [None] * len(passes)
+
+
+def test_a_long_instruction_makes_no_copies_of_short_rows() -> None:
+    definition = PASSAGE * 3
+    inputs = ["a red boat", "two old nets", "the quay at noon", "bees and a bell"]
+    rows = [apart(definition, given, f"Word{i}") for i, given in enumerate(inputs)]
+    again = [apart(definition[:-3], given, f"Word{i} here") for i, given in enumerate(inputs[::-1])]
+    assert said("near_duplicates", [*rows, *again]) == [None] * 8
+
+
+def test_planted_copies_of_rows_with_an_instruction_are_found() -> None:
+    draw = random.Random(7)
+    words = ["".join(draw.choices("bcdfglmnprst", k=3)) + draw.choice("aeiou") for _ in range(3000)]
+
+    def grams(texts: tuple[str, ...]) -> set[tuple[str, ...]]:
+        split = " ".join(texts).split()
+        return set(zip(split, split[1:], split[2:], strict=False))
+
+    def text(count: int) -> str:
+        return " ".join(draw.choices(words, k=count))
+
+    asked = [text(8) for _ in range(6)]
+    rows = [(draw.choice(asked), text(draw.randint(12, 50)), text(draw.randint(15, 60)))
+            for _ in range(400)]  # fmt: skip
+    copies = []
+    while len(copies) < 300:
+        original = draw.choice(rows)
+        changed = [part.split() for part in original]
+        for _ in range(draw.randint(1, 4)):
+            part = draw.choices(changed, weights=[len(p) for p in changed])[0]
+            part[draw.randrange(len(part))] = draw.choice(words)
+        copy = (" ".join(changed[0]), " ".join(changed[1]), " ".join(changed[2]))
+        one, other = grams(original), grams(copy)
+        if 0.8 <= len(one & other) / len(one | other) < 1:
+            copies.append(copy)
+    found = said("near_duplicates", [apart(*each) for each in [*rows, *copies]])
+    assert found[:400] == [None] * 400
+    assert sum(reason is not None for reason in found[400:]) >= 0.99 * 300

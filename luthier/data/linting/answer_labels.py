@@ -106,7 +106,7 @@ class _Task:
         common = [
             (a, n) for a, n in self.answers.most_common() if n >= ROWS_PER_LABEL and a.strip()
         ]
-        numbers = sum(a.strip().lstrip("-+").replace(".", "", 1).isdigit() for a, _ in common)
+        numbers = sum(a.strip().lstrip("-+").replace(".", "", 1).isdigit() for a in self.answers)
         others = self.rows - sum(n for _, n in common)
         if len(common) > MOST_LABELS or numbers > _MOST_NUMBERS or not _are_few(others, self.rows):
             return []
