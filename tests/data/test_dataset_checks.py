@@ -25,8 +25,12 @@ FREE = Context(kind="generation", renders=True, splits=True)
 
 def found(name: str, rows: Iterable[Candidate], context: Context = LABELS) -> list[LintFinding]:
     check = CHECKS.load(name).build(context)
+    watch = getattr(check, "watch", None)
     for each in rows:
-        check.see(each, Row(each.example.origin, dict(each.example.fields)))
+        raw = Row(each.example.origin, dict(each.example.fields))
+        check.see(each, raw)
+        if watch is not None:
+            watch(raw)
     return check.findings()
 
 
