@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from luthier.data.label_sets import LabelSet
 from luthier.inference.config import BudgetSection, LlmSection
 from luthier.section import Section
 
@@ -71,15 +72,20 @@ class SourceConfig(Section):
     """Importer, a file in `luthier/data/formats/`, by its name alone or with options; null: that
     of `dataset`, else by the task (`messages` for chat, `text` for text, `columns` for others)."""
     input: str = "input"
-    """Column that holds the input."""
+    """Column that holds the input; templates also find it under its own name."""
     output: str = "output"
-    """Column that holds the output or label."""
+    """Column that holds the output or label; templates also find it under its own name. Where a
+    source's templates ask for neither `input` nor `output`, these columns need not be there."""
     text: str = "text"
     """Column that holds plain text (`task.kind: text`; HF `dataset_text_field`)."""
     messages: str = "messages"
     """Column that holds a list of {role, content} (`task.kind: chat`)."""
     fields: dict[str, str] = Field(default={})
     """Further columns under the names that templates use: `{premise: sentence1}`."""
+    labels: LabelSet | None = None
+    """The closed set of this source's answers, in generation and chat: what `{options_}` lists.
+    Rows with another answer are left out. In classification it is `task.labels`, for all sources.
+    """
     template: str | Annotated[list[str], Field(min_length=1)] | None = None
     """Templates of this source's rows; null: those of `data.template`, for rows that need any."""
     licence: str | None = None
@@ -174,7 +180,8 @@ class MixConfig(Section):
     """Whether a source with too few rows gives them several times; else it gives what it has."""
     streaming: bool = False
     """Take the first rows of each source in these shares and read no further: for sets larger
-    than memory or disk. Needs `rows`, and `weights` unless the sizes are known."""
+    than memory or disk. Needs `rows` and `strategy: weights`: the other strategies must know how
+    many rows there are."""
 
     @model_validator(mode="after")
     def _streaming_knows_its_end(self) -> MixConfig:
@@ -196,7 +203,7 @@ class OptionsConfig(Section):
     share: float = Field(default=0.5, gt=0, lt=1)
     """Rows with the clause when sampled."""
     shuffle: bool = True
-    """The order is drawn for each row by the seed; else that of `task.labels`."""
+    """The order is drawn for each row by the seed; else that of the labels."""
     style: Literal["dash", "letters", "words"] = "dash"
     """`- yes`, `(A) yes`, or `yes, no or maybe`; the answer is always the text of the label."""
 
@@ -215,8 +222,9 @@ class DataConfig(Section):
     template: str | Annotated[list[str], Field(min_length=1)] | None = None
     """A template or a set of templates of `luthier/data/templates/`, or a file of your own (a
     template, a set, promptsource YAML, FLAN pairs in JSON); with several, each row gets one by its
-    id. Rows that come as conversations keep their own words unless their source names a template.
-    null: columns are taken as they are (`plain`)."""
+    id. Rows that come as conversations keep their own words unless their source names a template,
+    or the template is `super_ni` and they carry a definition. null: columns are taken as they are
+    (`plain`)."""
     inverted: float | None = Field(default=None, ge=0, le=1)
     """Share of the rows that are turned round (given the answer, ask for the input), by templates
     that do so and by those that can be turned automatically; 0.3 in FLAN v2. null: the templates as
