@@ -27,8 +27,7 @@ from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from luthier.aliases import rename_legacy_keys
-from luthier.data.config import DataConfig, SplitConfig
-from luthier.data.label_sets import Label, Labels
+from luthier.data.config import DataConfig, Label, Labels, SplitConfig
 from luthier.errors import Problem, RecipeError, nearest
 from luthier.evaluation.config import EvaluateConfig
 from luthier.explain import Lines, explained, line_order, shown

@@ -4,11 +4,35 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-from luthier.data.label_sets import LabelSet
 from luthier.inference.config import BudgetSection, LlmSection
 from luthier.section import Section
+
+
+def _label_text(value: Any) -> Any:
+    """Labels are strings, also where Python code gives True or 3 (`recipe.py`: in YAML)."""
+    return str(value) if isinstance(value, (bool, int)) else value
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    if len(set(labels)) != len(labels):
+        raise ValueError("labels must be distinct")
+    if any(not label.strip() for label in labels):
+        raise ValueError("a label must not be empty")
+    return labels
+
+
+def _two(labels: list[str]) -> list[str]:
+    if len(labels) < 2:
+        raise ValueError("expected a list of at least two labels")
+    return labels
+
+
+Label = Annotated[str, BeforeValidator(_label_text)]
+Labels = Annotated[list[Label], AfterValidator(_distinct)]
+LabelSet = Annotated[list[Label], AfterValidator(_distinct), AfterValidator(_two)]
+"""A closed set of answers."""
 
 
 class FormatConfig(Section):

@@ -264,6 +264,16 @@ def test_a_source_lists_its_labels_as_options(make: MakeRun, tmp_path: Path) -> 
             assert all(f"- {x}" in row.messages[0].content for x in ("007", "true", "bad"))
 
 
+def test_a_set_of_ours_runs_in_classification_too(make: MakeRun, tmp_path: Path) -> None:
+    reviews(tmp_path / "reviews.csv")
+    source = {"path": "reviews.csv", "input": "text", "output": "stars"}
+    run = make(source, kind="classification", task_labels=["good", "bad"], template="sentiment")
+    assert build(run).rows_rejected == {}
+    rows = rows_of(run)
+    assert {e.label for e in rows} == {"good", "bad"} and len({e.template for e in rows}) > 5
+    assert all(set(e.fields) == {"input", "output"} for e in rows)
+
+
 def test_labels_of_a_source_are_what_stands_in_the_recipe(make: MakeRun, tmp_path: Path) -> None:
     from luthier.recipe import load
 

@@ -394,10 +394,9 @@ class Metered(NodeTransformer):
 
     def visit_Assign(self, node: nodes.Assign) -> nodes.Node:
         self.generic_visit(node)
-        of = node.target
-        single = isinstance(of, (nodes.Name, nodes.NSRef))
-        targets = [of] if single else [*of.find_all((nodes.Name, nodes.NSRef))]
-        names = [f"{t.name}.{t.attr}" if isinstance(t, nodes.NSRef) else t.name for t in targets]
+        found: list[nodes.Node] = [node.target, *node.target.find_all((nodes.Name, nodes.NSRef))]
+        names = [f"{t.name}.{t.attr}" for t in found if isinstance(t, nodes.NSRef)]
+        names += [t.name for t in found if isinstance(t, nodes.Name)]
         node.node = _filtered(node.node, "_named", nodes.Const(", ".join(names)))
         return node
 
