@@ -9,15 +9,15 @@ the rows are read back and written to their splits. Whatever is left out stands 
 from __future__ import annotations
 
 import contextlib
-from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from luthier import out_of_memory
-from luthier.artifacts import DataStats, ExampleWriter, MixturePart, TermsPart
+from luthier.artifacts import DataStats, ExampleWriter, TermsPart
 from luthier.chat import Renderer
-from luthier.console import blank_lines_skipped, progress, say, table
+from luthier.console import blank_lines_skipped, progress, say
+from luthier.data.blend import Given, chosen_rows, names_of, show_mixture, take_in
 from luthier.data.candidate import Candidate
 from luthier.data.config import SourceConfig
 from luthier.data.decisions import FILE as DECISIONS
@@ -26,8 +26,6 @@ from luthier.data.files import sources
 from luthier.data.generating.write import CALLS, GENERATORS, written_sources
 from luthier.data.intake import FILTERS, Intake, Keep, files_of
 from luthier.data.kept import Kept
-from luthier.data.mix import bounds_of, interleaved, mixture
-from luthier.data.opening import open_rows
 from luthier.data.rejects import RejectLog
 from luthier.data.remarks import tell_what_is_odd
 from luthier.data.rows import MissingColumn, Reject
@@ -74,7 +72,7 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
         calls = run.path / CALLS
         root = run.data_root
         with Intake(recipe, shape, renderer, root, keep, rejects, calls, runs) as intake:
-            opened = _take_in(intake, recipe)
+            take_in(intake, recipe)
         _require_rows(len(kept), rejects, run.path / REJECTS)
         _require_families(kept, recipe)
         out_of_memory.release()  # half of what was read with; the next steps need as much
@@ -83,19 +81,19 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
                 kept, kept.questions(), config=recipe.split, seed=recipe.seed, advance=advance
             )
         out_of_memory.release()
-        times, parts = _mixed(kept, shared, recipe, opened)
+        times, available = chosen_rows(kept, shared, recipe)
         _require_training_rows(kept, shared, times, rejects, recipe.labels)
-        stats = _write_splits(run, kept, shared, times, renderer, rejects)
+        given = Given(available)
+        stats = _write_splits(run, kept, shared, times, given, renderer, rejects)
     stats.rows_read, stats.blank_lines = intake.read_counts, intake.blank_lines
-    stats.formats, stats.mixture = intake.formats, parts
+    stats.formats, stats.mixture = intake.formats, given.parts()
     if reviewed is not None:
         stats.review = reviewed.counts()
         _tell_unmatched(reviewed)
     BuiltTemplates(templates=shape.templates).save(run)
     stats.save(run)
-    tell_what_is_odd(stats, recipe.data.split)
-    if sum(part.available > 0 for part in parts) > 1:
-        _show_mixture(parts)
+    tell_what_is_odd(stats, recipe.data)
+    show_mixture(stats.mixture)
     return stats
 
 
@@ -270,80 +268,18 @@ def _other_column(kind: str, column: str, source: SourceConfig) -> str:
 
 def _keeper(kept: Kept, recipe: Recipe) -> Keep:
     column = recipe.data.split.group_by
+    found = recipe.data.sources
+    parts = {id(source): name for source, name in zip(found, names_of(found), strict=True)}
 
     def keep(row: Candidate, source: SourceConfig) -> None:
         value = row.example.fields.get(column) if column else None
         rendered = row.rendered
         kept.append(
-            row.example, row.subject, family=as_text(value) or None,
+            row.example, row.subject, part=parts[id(source)], family=as_text(value) or None,
             tokens=len(rendered.input_ids), trained=sum(rendered.trained),
         )  # fmt: skip
 
     return keep
-
-
-def _take_in(intake: Intake, recipe: Recipe) -> list[tuple[str, SourceConfig]]:
-    """Read all sources, one after another or in turns; returns their names in messages."""
-    mix = recipe.data.mix
-    named = []
-    if mix is None or not mix.streaming:
-        for source in recipe.data.sources:
-            intake.read(source)
-            named.append((sources.name_of(source), source))
-        return named
-    streams: dict[str, Iterator[bool]] = {}
-    shares: dict[str, float] = {}
-    for source in recipe.data.sources:
-        opened = open_rows(source, intake.root, intake.shape)
-        name = opened.table.name
-        if source.weight is None:
-            raise DataError(
-                f"data.mix: streaming takes rows by weight; {name} has none. Write it as "
-                "data.sources: [{path: ..., weight: 2}]."
-            )
-        # Rows that are rejected must not count towards a source's share.
-        streams[name] = (True for kept in intake.taking(opened) if kept)
-        shares[name] = source.weight
-        named.append((name, source))
-    wanted = mix.rows or 0
-    with progress("Mixing", wanted, shown=wanted >= _MANY) as advance:
-        for number, _ in enumerate(interleaved(streams, shares), 1):
-            if number % 500 == 0:
-                advance(500)
-            if number == wanted:
-                break
-    return named
-
-
-def _mixed(
-    kept: Kept, shared: Shared, recipe: Recipe, named: Sequence[tuple[str, SourceConfig]]
-) -> tuple[list[int], list[MixturePart]]:
-    """How often each row is written, and what each source gives to the training rows."""
-    mix = recipe.data.mix
-    train = array("i", (i for i in range(len(kept))
-                        if shared.splits[i] == "train" and i not in shared.claimed))  # fmt: skip
-    chosen, parts = mixture(
-        kept.weighing(train),
-        config=None if mix is not None and mix.streaming else mix,
-        bounds=bounds_of(named),
-        seed=recipe.seed,
-    )
-    times = [0 if i in shared.claimed else 1 for i in range(len(kept))]
-    for i, taken in zip(train, chosen, strict=True):
-        times[i] = taken
-    return times, parts
-
-
-def _show_mixture(parts: Sequence[MixturePart]) -> None:
-    table(
-        "Training rows by source",
-        ["source", "has", "gives", "share", "trained tokens", "share"],
-        [
-            [p.source, f"{p.available:,}", f"{p.rows:,}", f"{p.share:.1%}",
-             f"{p.trained_tokens:,}", f"{p.trained_share:.1%}"]
-            for p in parts
-        ],
-    )  # fmt: skip
 
 
 # --- writing -----------------------------------------------------------------------------------
@@ -354,6 +290,7 @@ def _write_splits(
     kept: Kept,
     shared: Shared,
     times: Sequence[int],
+    given: Given,
     renderer: Renderer,
     rejects: RejectLog,
 ) -> DataStats:
@@ -386,16 +323,8 @@ def _write_splits(
                     row = row.but(id=content_id([row.id, "again", time]))
                 tokens, trained = kept.tokens[i], kept.trained[i]
                 if shots is not None:
-                    row = shots.shown_before(row)
-                    rendered = renderer.render(row)
+                    row, rendered = shots.shown_before(row, renderer.render)
                     tokens, trained = len(rendered.input_ids), sum(rendered.trained)
-                    if tokens > recipe.train.max_seq_length:
-                        reason = (
-                            f"too long with its shots: {tokens} tokens, the limit is "
-                            f"{recipe.train.max_seq_length} (data.shots, train.max_seq_length)"
-                        )
-                        rejects.add(Reject(row.origin, reason, dict(row.fields)))
-                        continue
                 writers[shared.splits[i]].write(row)
                 counts[shared.splits[i]].see(row, tokens, trained)
                 terms[row.origin.source, row.terms] += 1
@@ -403,9 +332,10 @@ def _write_splits(
                     templates[row.template] += 1
                 if row.split == "train":
                     samples.see(row)
+                    given.see(kept.part(i), tokens, trained)
                 advance(1)
-        if "train" not in writers or not writers["train"].rows:
-            raise DataError(f"no rows are left to train on. Rejected:\n{rejects.reasons()}")
+    if shots is not None:
+        shots.tell_shortened()
     for split in SPLITS:
         if split not in wanted:
             (run.path / "data" / f"{split}.parquet").unlink(missing_ok=True)
@@ -413,8 +343,7 @@ def _write_splits(
         rows_read={},
         rows_rejected=dict(rejects.counts.most_common()),
         rejects_file=REJECTS,
-        splits={split: counts[split].stats() for split in SPLITS if split in wanted
-                and writers[split].rows},
+        splits={split: counts[split].stats() for split in SPLITS if split in wanted},
         templates=dict(templates),
         samples=samples.shown(renderer),
         terms=[
@@ -431,7 +360,7 @@ def _shot_pool(kept: Kept, shared: Shared, times: Sequence[int], recipe: Recipe)
     """Training rows to show before others; None where the recipe asks for none."""
     if not recipe.data.shots:
         return None
-    pool = ShotPool(recipe.data.shots, recipe.seed)
+    pool = ShotPool(recipe.data.shots, recipe.seed, recipe.train.max_seq_length)
     for i, example in enumerate(kept.examples()):
         if times[i] and shared.splits[i] == "train" and example.messages:
             pool.offer(example.but(group=shared.groups[i]))

@@ -199,13 +199,13 @@ class MixConfig(Section):
     temperature: float = Field(default=2.0, ge=1)
     """1 is proportional; the larger, the more equal the shares (T5 tried 2, 4 and 8)."""
     rows: int | None = Field(default=None, ge=1)
-    """Size of the mixture; null: as many as there are without taking a row twice."""
+    """Training rows of the mixture; null: as many as there are without taking a row twice."""
     repeat: bool = False
     """Whether a source with too few rows gives them several times; else it gives what it has."""
     streaming: bool = False
-    """Take the first rows of each source in these shares and read no further: for sets larger
-    than memory or disk. Needs `rows` and `strategy: weights`: the other strategies must know how
-    many rows there are."""
+    """Take the first rows of each source in these shares and read little further: for sets larger
+    than memory or disk. Needs `rows` and `strategy: weights`, since sizes are not known. Sources
+    that name a split other than train are read whole."""
 
     @model_validator(mode="after")
     def _streaming_knows_its_end(self) -> MixConfig:
@@ -216,6 +216,8 @@ class MixConfig(Section):
                 "streaming does not read the sources to their ends, so their sizes are unknown: "
                 "use strategy: weights"
             )
+        if self.streaming and self.repeat:
+            raise ValueError("streaming reads every row once: take out 'repeat'")
         return self
 
 

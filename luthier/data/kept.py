@@ -18,7 +18,7 @@ _COUNTED = ("line", "row")
 
 
 class Kept(Sequence[Head]):
-    """Rows in order; about 60 bytes each in memory, whatever they hold.
+    """Rows in order; about 64 bytes each in memory, whatever they hold.
 
     Args:
         folder: where the rows are spilled to; they are gone when the object is closed.
@@ -33,20 +33,29 @@ class Kept(Sequence[Head]):
         self._splits = array("b")
         self._texts: list[str] = []
         self._numbers: dict[str, int] = {}
-        self._sources, self._labels, self._families = array("i"), array("i"), array("i")
+        self._sources, self._parts = array("i"), array("i")
+        self._labels, self._families = array("i"), array("i")
         self.tokens = array("i")
         """Per row."""
         self.trained = array("i")
         """Per row: tokens that carry loss."""
 
     def append(
-        self, example: Example, question: str, *, family: str | None, tokens: int, trained: int
+        self,
+        example: Example,
+        question: str,
+        *,
+        part: str,
+        family: str | None,
+        tokens: int,
+        trained: int,
     ) -> None:
         """Keep a row; one that says what an earlier one says gets an id of its own.
 
         Args:
             example: the row; `split` is what its source says.
             question: what it asks, without the template's words.
+            part: the source's own name in a mixture (`blend.names_of`).
             family: see `Head`.
             tokens: its rendered length.
             trained: how many of them carry loss.
@@ -64,6 +73,7 @@ class Kept(Sequence[Head]):
         self._counted.append(_COUNTED.index(example.origin.counted))
         self._splits.append(-1 if example.split is None else SPLITS.index(example.split))
         self._sources.append(self._number(example.origin.source))
+        self._parts.append(self._number(part))
         self._labels.append(self._number(example.label))
         self._families.append(self._number(family))
         self.tokens.append(tokens)
@@ -101,10 +111,13 @@ class Kept(Sequence[Head]):
             self._text(self._families[place]),
         )
 
+    def part(self, place: int) -> str:
+        """The source of a row, by its own name in a mixture."""
+        return self._texts[self._parts[place]]
+
     def weighed(self, place: int) -> Weighed:
         """What a mixture must know of a row."""
-        source = self._texts[self._sources[place]]
-        return Weighed(source, f"{self._ids[place]:016x}", self.tokens[place], self.trained[place])
+        return Weighed(self.part(place), f"{self._ids[place]:016x}")
 
     def weighing(self, places: Sequence[int]) -> Sequence[Weighed]:
         """What a mixture must know of some rows, looked up when it is asked for."""

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple, TypeVar
 
-from luthier.artifacts import MixturePart
 from luthier.data.config import MixConfig, SourceConfig
 from luthier.errors import DataError
 from luthier.example import content_id
@@ -32,13 +31,9 @@ def bounds_of(sources: Iterable[tuple[str, SourceConfig]]) -> dict[str, Bounds]:
     """Weights and largest numbers of rows by the name of the source.
 
     Args:
-        sources: (name in messages, section of the recipe), in order; of several sections about one
-            file the first counts.
+        sources: (name of its own, section of the recipe), in order.
     """
-    found: dict[str, Bounds] = {}
-    for name, source in sources:
-        found.setdefault(name, Bounds(source.weight, source.max_rows))
-    return found
+    return {name: Bounds(source.weight, source.max_rows) for name, source in sources}
 
 
 def rates(
@@ -127,13 +122,26 @@ def _rounded(wanted: Mapping[str, float], total: int, limits: Mapping[str, int])
     return found
 
 
+def rows_to_read(wanted: float, share: float) -> int:
+    """Rows of a stream of which `wanted` are left to train on, all but certainly.
+
+    Splits are drawn row by row, so of x rows x * share are trained on, give or take three standard
+    deviations of a binomial; x is solved for.
+
+    Args:
+        wanted: training rows.
+        share: the part of the rows that is trained on, above 0.
+    """
+    spread = 3 * math.sqrt(share * (1 - share))
+    root = (spread + math.sqrt(spread**2 + 4 * share * wanted)) / (2 * share)
+    return math.ceil(root**2 - 1e-9)
+
+
 class Weighed(NamedTuple):
     """What a mixture must know of a training row."""
 
     source: str
     id: str
-    tokens: int
-    trained: int
 
 
 def mixture(
@@ -142,7 +150,7 @@ def mixture(
     config: MixConfig | None,
     bounds: Mapping[str, Bounds],
     seed: int,
-) -> tuple[list[int], list[MixturePart]]:
+) -> tuple[list[int], dict[str, int]]:
     """Choose the training rows of a mixture.
 
     Args:
@@ -152,7 +160,7 @@ def mixture(
         seed: chooses among a source's rows.
 
     Returns:
-        How often each row is taken, and per source what it had and gave.
+        How often each row is taken, and how many rows each source has.
     """
     by_source = {name: array("i") for name in bounds}
     for number, row in enumerate(rows):
@@ -170,26 +178,7 @@ def mixture(
         if rest:
             for number in sorted(found, key=lambda n: content_id([seed, rows[n].id]))[:rest]:
                 times[number] += 1
-    return times, _parts(rows, times, sizes)
-
-
-def _parts(
-    rows: Sequence[Weighed], times: Sequence[int], sizes: Mapping[str, int]
-) -> list[MixturePart]:
-    given, tokens, trained = (dict.fromkeys(sizes, 0) for _ in range(3))
-    for row, taken in zip(rows, times, strict=True):
-        given[row.source] += taken
-        tokens[row.source] += taken * row.tokens
-        trained[row.source] += taken * row.trained
-    whole_rows, whole = max(1, sum(given.values())), max(1, sum(trained.values()))
-    return [
-        MixturePart(
-            source=name, available=sizes[name], rows=given[name], share=given[name] / whole_rows,
-            tokens=tokens[name], trained_tokens=trained[name],
-            trained_share=trained[name] / whole,
-        )
-        for name in sizes
-    ]  # fmt: skip
+    return times, sizes
 
 
 def interleaved(

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from luthier.artifacts import DataStats
 from luthier.console import say
-from luthier.data.config import SplitConfig
+from luthier.data.config import DataConfig
+from luthier.data.files.sources import name_of
 from luthier.data.split import FILLED
 
 _FEW = 5
 """Near-duplicates that are worth no word, however few rows there are."""
 
 
-def tell_what_is_odd(stats: DataStats, split: SplitConfig) -> None:
+def tell_what_is_odd(stats: DataStats, data: DataConfig) -> None:
     """Tell of a filter that leaves out most rows, and of splits that stay empty.
 
     Args:
         stats: what was built.
-        split: the recipe's `data.split`.
+        data: the section that it was built from.
     """
     near, read = stats.rows_rejected.get("near-duplicate", 0), sum(stats.rows_read.values())
     if near > _FEW and near > read / 2:
@@ -26,9 +27,12 @@ def tell_what_is_odd(stats: DataStats, split: SplitConfig) -> None:
             "or raise its similarity.",
             style="bold yellow",
         )
+    split = data.split
+    shared = {name_of(source) for source in data.sources if source.split == "auto"}
+    rows = sum(count for name, count in stats.rows_read.items() if name in shared)
     empty = [
         name for name in FILLED
-        if (getattr(split, name) or 0) * read >= 1 and name not in stats.splits
+        if (getattr(split, name) or 0) * rows >= 1 and name not in stats.splits
     ]  # fmt: skip
     if empty:
         column = split.group_by

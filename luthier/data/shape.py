@@ -269,9 +269,16 @@ class Shape:
         return found
 
     def _sources_of(self, example: Example) -> list[SourceConfig]:
-        """The sources that a row may be of; all where none has the name of its origin."""
+        """The sources that a row may be of; all where none has the name of its origin.
+
+        A file may be several sources, which its template tells apart.
+        """
         named = [s for s in self.data.sources if sources.name_of(s) == example.origin.source]
-        return named or list(self.data.sources)
+        named = named or list(self.data.sources)
+        fitting = (
+            s for s in named if any(t.name == example.template for t in self.templates_of(s))
+        )
+        return list(fitting) or named
 
     def stored_name(self, example: Example, name: str) -> str:
         """The field of a row in which is stored what its templates find under a name."""

@@ -84,16 +84,17 @@ def share_out(
     kept = np.flatnonzero(left).astype(np.int32)
     classes = _connected(rows, kept, same, corpus)
     del corpus, same  # the larger part of what is in memory
-    ranks = np.empty(len(rows), np.uint64)
+    ids, ranks = np.empty(len(rows), np.uint64), np.empty(len(rows), np.uint64)
     fixed = np.zeros(len(rows), bool)
     labels: list[str] = []
     chosen: list[Split] = []
     for i, row in enumerate(rows):
-        ranks[i] = int(content_id([seed, row.id]), 16)
+        ids[i], ranks[i] = int(row.id, 16), int(content_id([seed, row.id]), 16)
         fixed[i] = row.split is not None
         labels.append(row.label or "")
         chosen.append(row.split or "train")
-    groups = _Groups(classes, kept, ranks[kept])
+    groups = _Groups(classes, kept, ids[kept], ranks[kept])
+    del ids, ranks
     # A group that touches a row fixed to train follows it; others are never touched.
     free = array("i", groups.without(fixed).tobytes())
     _fill(labels, groups, free, kept, chosen, config)
@@ -137,17 +138,23 @@ def _claimed(rows: Sequence[Head], same: Numbers, corpus: Corpus) -> dict[int, s
 class _Groups:
     """Rows that stay together, group behind group, in the order in which splits are filled."""
 
-    def __init__(self, classes: Numbers, rows: Numbers, ranks: Hashes) -> None:
-        """Sort the groups by the lowest rank of their rows.
+    def __init__(self, classes: Numbers, rows: Numbers, ids: Hashes, ranks: Hashes) -> None:
+        """Sort the groups by the rank of one of their rows, that with the lowest id.
+
+        By the lowest of their ranks, large groups would come before small ones, and splits that
+        are filled first would be made of them.
 
         Args:
             classes: what says which rows stay together: they have the same number.
             rows: the rows.
+            ids: their ids, different for each.
             ranks: what decides on their order, different for each.
         """
-        lowest = np.full(int(classes.max(initial=-1)) + 1, np.iinfo(np.uint64).max)
-        np.minimum.at(lowest, classes, ranks)
-        of_row = lowest[classes]
+        by_id = np.lexsort((ids, classes))
+        first = by_id[np.flatnonzero(np.diff(classes[by_id], prepend=-1))]
+        of_class = np.zeros(int(classes.max(initial=-1)) + 1, np.uint64)
+        of_class[classes[first]] = ranks[first]
+        of_row = of_class[classes]
         order = np.argsort(of_row, kind="stable")
         starts = np.flatnonzero(np.diff(of_row[order], prepend=~of_row[order[:1]]))
         self._rows = array("i", rows[order].astype(np.int32).tobytes())

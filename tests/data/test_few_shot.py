@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from luthier.chat import Rendered
 from luthier.data.templating.draws import Draw
 from luthier.data.templating.few_shot import ShotPool, choose_shots, with_shots
 from luthier.example import Example, Message, Origin, content_id
@@ -17,6 +18,15 @@ def row(n: int, label: str | None = None, group: str | None = None, template: st
     turns = (Message("system", "S"), Message("user", f"Q{n}"), Message("assistant", answer))
     return Example(content_id([n]), Origin("r.csv", n), messages=turns, label=label, group=group,
                    template=template)  # fmt: skip
+
+
+def rendered(example: Example) -> Rendered:
+    """A token a turn."""
+    return Rendered([0] * len(example.messages), [True] * len(example.messages))
+
+
+def shown_by(pool: ShotPool, example: Example) -> Example:
+    return pool.shown_before(example, rendered)[0]
 
 
 TRAIN = [row(n, "yes" if n % 10 else "no") for n in range(200)]
@@ -83,29 +93,55 @@ def test_all_rows_are_shown_about_equally_often() -> None:
 
 
 def test_a_pool_keeps_templates_apart_and_conversations_as_they_are() -> None:
-    pool = ShotPool(2, seed=0)
+    pool = ShotPool(2, 0, 99)
     talk = row(90).but(
         messages=(*row(90).messages, Message("user", "?"), Message("assistant", "!"))
     )
     for n in range(10):
         pool.offer(row(n, template="a" if n < 5 else "b"))
     pool.offer(talk)
-    shown = pool.shown_before(row(3, template="a")).messages
+    shown = shown_by(pool, row(3, template="a")).messages
     asked = [m.content for m in shown if m.role == "user"]
     assert len(asked) == 3 and asked[-1] == "Q3" and set(asked[:2]) <= {"Q0", "Q1", "Q2", "Q4"}
-    assert pool.shown_before(talk) == talk
-    assert pool.shown_before(row(1, template="c")) == row(1, template="c")
+    assert shown_by(pool, talk) == talk
+    assert shown_by(pool, row(1, template="c")) == row(1, template="c")
+
+
+def test_a_row_is_shown_rows_of_its_own_source_where_there_are_some() -> None:
+    """Two tasks may ask with the same template; a test file has no training rows."""
+    pool = ShotPool(2, 0, 99)
+    for n in range(20):
+        pool.offer(row(n).but(origin=Origin("one.csv" if n < 10 else "two.csv", n + 1)))
+    own = shown_by(pool, row(0).but(origin=Origin("one.csv", 1)))
+    asked = [m.content for m in own.messages if m.role == "user"]
+    assert len(asked) == 3 and all(int(q[1:]) < 10 for q in asked)
+    assert len(shown_by(pool, row(99).but(origin=Origin("test.csv", 1))).messages) == 7
+
+
+def test_a_row_without_room_for_its_shots_is_shown_fewer_and_never_lost(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for room, turns in ((9, 9), (8, 7), (6, 5), (4, 3)):
+        pool = ShotPool(3, 0, room)
+        for example in TRAIN:
+            pool.offer(example)
+        found, tokens = pool.shown_before(row(1000), rendered)
+        assert len(found.messages) == len(tokens.input_ids) == turns
+        assert pool.shortened == (turns < 9)
+        pool.tell_shortened()
+        said = capsys.readouterr().err
+        assert ("1 rows are shown fewer than 3 shots" in said) == (turns < 9)
 
 
 def test_a_large_pool_is_bounded_and_does_not_depend_on_the_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("luthier.data.templating.few_shot.MOST", 20)
-    one, other = ShotPool(3, seed=0), ShotPool(3, seed=0)
+    one, other = ShotPool(3, 0, 99), ShotPool(3, 0, 99)
     for example in TRAIN:
         one.offer(example)
     for example in reversed(TRAIN):
         other.offer(example)
-    shown = [pool.shown_before(row(n + 1000)) for pool in (one, other) for n in range(30)]
+    shown = [shown_by(pool, row(n + 1000)) for pool in (one, other) for n in range(30)]
     assert shown[:30] == shown[30:]
     assert len({m.content for e in shown for m in e.messages if m.role == "user"}) <= 40 + 30

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luthier.data.config import MixConfig
-from luthier.data.mix import Bounds, Weighed, counts, interleaved, mixture, rates
+from luthier.data.mix import Bounds, Weighed, counts, interleaved, mixture, rates, rows_to_read
 from luthier.errors import DataError
 
 SIZES = {"big": 100_000, "middle": 3_000, "small": 500}
@@ -81,19 +81,14 @@ def test_counts_add_up(sizes: dict[str, int], rows: int, repeat: bool) -> None:
 
 
 def rows(name: str, number: int) -> list[Weighed]:
-    return [Weighed(name, f"{name}{i}", 10, 2) for i in range(number)]
+    return [Weighed(name, f"{name}{i}") for i in range(number)]
 
 
 def mixed(weighed: list[Weighed], config: MixConfig | None, **bounds: Bounds) -> Counter[str]:
     """How often each row is taken."""
     known = {row.source: Bounds() for row in weighed} | bounds
-    times, parts = mixture(weighed, config=config, bounds=known, seed=7)
-    given = Counter({name: 0 for name in known})
-    for row, taken in zip(weighed, times, strict=True):
-        given[row.source] += taken
-    assert {p.source: p.rows for p in parts} == given
-    assert sum(p.trained_tokens for p in parts) == 2 * sum(times)
-    assert sum(p.share for p in parts) == pytest.approx(1)
+    times, available = mixture(weighed, config=config, bounds=known, seed=7)
+    assert available == Counter(row.source for row in weighed)
     return Counter({r.id: taken for r, taken in zip(weighed, times, strict=True) if taken})
 
 
@@ -113,6 +108,15 @@ def test_without_a_mixture_only_the_maximum_of_a_source_counts() -> None:
     weighed = rows("a", 5) + rows("b", 5)
     assert mixed(weighed, None, a=Bounds(max_rows=2)).total() == 7
     assert mixed(weighed, None) == Counter(row.id for row in weighed)
+
+
+@pytest.mark.parametrize(("wanted", "share"), [(1, 0.5), (50, 0.7), (1000, 0.9), (7, 0.05)])
+def test_enough_rows_are_read_for_those_that_splits_take(wanted: int, share: float) -> None:
+    rows = rows_to_read(wanted, share)
+    few = rows * share - 3 * (rows * share * (1 - share)) ** 0.5
+    assert few >= wanted - 1e-6, "three standard deviations below what is expected"
+    assert (rows - 1) * share - 3 * ((rows - 1) * share * (1 - share)) ** 0.5 < wanted
+    assert rows_to_read(wanted, 1.0) == wanted
 
 
 def test_streams_keep_their_shares_at_every_moment_and_are_read_no_further() -> None:

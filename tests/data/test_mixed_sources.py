@@ -107,10 +107,67 @@ def test_a_streamed_mixture_reads_no_further_than_it_needs(
     run = mixed_run(mix={"strategy": "weights", "rows": 40, "streaming": True})
     (tmp_path / "plain.jsonl").write_text(broken, encoding="utf-8")
     stats = build(run)
-    assert Counter(e.origin.source for e in all_rows(run)) == {
-        "alpaca.json": 10, "moods.jsonl": 10, "plain.jsonl": 20,
+    train = Counter(e.origin.source for e in load_examples(run, "train"))
+    assert train == {"alpaca.json": 10, "moods.jsonl": 10, "plain.jsonl": 20}
+    assert stats.rows_read["alpaca.json"] == 24 and stats.rows_read["plain.jsonl"] == 20
+    assert "not JSON" not in stats.rows_rejected
+    assert {p.source: p.rows for p in stats.mixture} == train
+
+
+def test_rows_of_a_test_are_no_part_of_a_streamed_mixture(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    sources = [
+        {"path": "a.jsonl", "weight": 3}, {"path": "b.jsonl", "weight": 1, "max_rows": 5},
+        {"path": "t.jsonl", "split": "test"},
+    ]  # fmt: skip
+    run = make_run(
+        task={"kind": "generation", "labels": None},
+        data={"sources": sources, "template": None, "filters": [{"use": "empty"}],
+              "mix": {"strategy": "weights", "rows": 60, "streaming": True}},
+    )  # fmt: skip
+    for place, (name, count) in enumerate([("a", 300), ("b", 300), ("t", 90)]):
+        rows = [{"input": said(i + 1000 * place), "output": said(i)} for i in range(count)]
+        jsonl(tmp_path / f"{name}.jsonl", rows)
+    stats = build(run)
+    assert stats.rows_read["t.jsonl"] == 90 and stats.rows_read["a.jsonl"] < 120
+    test = Counter(e.origin.source for e in load_examples(run, "test"))
+    assert test["t.jsonl"] == 90
+    assert {p.source: p.rows for p in stats.mixture} == {
+        "a.jsonl": 55, "b.jsonl": 5, "t.jsonl": 0,
     }  # fmt: skip
-    assert stats.rows_read["alpaca.json"] == 10 and "not JSON" not in stats.rows_rejected
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_one_file_twice_is_two_sources_of_a_mixture(
+    make_run: MakeRun, tmp_path: Path, streaming: bool
+) -> None:
+    ask = {"description": "x", "prompt": "Say {input}", "completion": "{output}"}
+    (tmp_path / "ask.yaml").write_text(json.dumps(ask), encoding="utf-8")
+    source = {"path": "a.jsonl", "split": "train"}
+    run = make_run(
+        task={"kind": "generation", "labels": None},
+        data={"sources": [{**source, "weight": 3}, {**source, "template": "ask.yaml", "weight": 1}],
+              "template": None, "filters": [{"use": "empty"}],
+              "mix": {"strategy": "weights", "rows": 40, "streaming": streaming}},
+    )  # fmt: skip
+    jsonl(tmp_path / "a.jsonl", [{"input": said(i), "output": said(i)} for i in range(100)])
+    stats = build(run)
+    assert {p.source: (p.available >= p.rows, p.rows) for p in stats.mixture} == {
+        "a.jsonl (source 1)": (True, 30), "a.jsonl (source 2)": (True, 10),
+    }  # fmt: skip
+    assert Counter(e.template for e in load_examples(run, "train"))["ask.yaml"] == 10
+
+
+def test_what_a_mixture_gives_is_counted_with_its_shots(mixed_run: MakeRun) -> None:
+    plain = build(mixed_run(mix={"strategy": "weights", "rows": 32}))
+    run = mixed_run(mix={"strategy": "weights", "rows": 32}, shots=2)
+    shown = build(run)
+    before, after = ({p.source: p for p in stats.mixture} for stats in (plain, shown))
+    assert {n: p.rows for n, p in before.items()} == {n: p.rows for n, p in after.items()}
+    assert after["moods.jsonl"].tokens > 1.5 * before["moods.jsonl"].tokens
+    assert after["plain.jsonl"].tokens == before["plain.jsonl"].tokens
+    assert sum(p.tokens for p in after.values()) == shown.splits["train"].tokens.total
 
 
 def test_streaming_says_what_it_needs(mixed_run: MakeRun) -> None:
@@ -118,6 +175,8 @@ def test_streaming_says_what_it_needs(mixed_run: MakeRun) -> None:
         mixed_run(mix={"strategy": "weights", "streaming": True})
     with pytest.raises(RecipeError, match="use strategy: weights"):
         mixed_run(mix={"streaming": True, "rows": 5})
+    with pytest.raises(RecipeError, match="streaming reads every row once"):
+        mixed_run(mix={"strategy": "weights", "streaming": True, "rows": 5, "repeat": True})
 
 
 def test_commercial_use_leaves_out_what_it_must_not_contain(mixed_run: MakeRun) -> None:
@@ -130,6 +189,24 @@ def test_commercial_use_leaves_out_what_it_must_not_contain(mixed_run: MakeRun) 
     assert {t.source for t in everything.terms if t.commercial == "no"} == {"alpaca.json"}
     row = next(e for e in all_rows(mixed_run()) if e.origin.source == "alpaca.json")
     assert row.terms.licence == "CC-BY-NC-4.0"
+
+
+def test_rows_that_name_their_model_carry_its_terms(make_run: MakeRun, tmp_path: Path) -> None:
+    models = ["gpt-4", "Qwen/Qwen2.5-7B-Instruct", "Ford Focus", None]
+    rows = [
+        {"conversations": [{"from": "human", "value": said(i)}, {"from": "gpt", "value": said(-i)}],
+         "model": models[i % 4]}
+        for i in range(40)
+    ]  # fmt: skip
+    (tmp_path / "talks.json").write_text(json.dumps(rows), encoding="utf-8")
+    source = {"path": "talks.json", "format": "sharegpt", "licence": "Apache-2.0"}
+    run = make_run(
+        task={"kind": "chat", "labels": None},
+        data={"sources": [source], "template": None, "use": "commercial", "filters": []},
+    )
+    stats = build(run)
+    assert stats.rows_rejected == {"terms": 10}
+    assert {(t.generator, t.rows) for t in stats.terms} == {(models[1], 10), (None, 20)}
 
 
 def test_shots_come_from_training_rows_and_never_from_the_row_itself(make_run: MakeRun) -> None:

@@ -73,7 +73,9 @@ def test_a_row_of_a_build_costs_less_than_its_text(
                         continue
                     for judge in filters:
                         judge.remember(row)  # type: ignore[attr-defined]
-                    kept.append(row.example, row.question, family=None, tokens=200, trained=4)
+                    kept.append(
+                        row.example, row.question, part="r", family=None, tokens=200, trained=4
+                    )
             filters.clear()
             shared = share_out(kept, kept.questions(), config=SplitConfig(), seed=0)
             assert len(shared.splits) == len(kept) == count - count // EVERY

@@ -110,6 +110,20 @@ def test_the_order_of_rows_does_not_matter_and_the_seed_does() -> None:
     assert sum(first[i] != other[i] for i in first) > 40
 
 
+def test_splits_are_filled_with_groups_of_every_size_alike() -> None:
+    """Ordered by the lowest rank of their rows, nine of ten test rows would be of a group."""
+    alone = distinct(600)
+    grouped = [
+        example(f"g{n} g{n}b g{n}c g{n}d g{n}e end{i}", "a") for n in range(60) for i in range(10)
+    ]
+    parts = []
+    for seed in range(6):
+        shared = share(alone + grouped, seed=seed)
+        test = [e.group is not None for e in shared.examples if e.split == "test"]
+        parts.append(sum(test) / len(test))
+    assert 0.42 < sum(parts) / len(parts) < 0.58, parts
+
+
 def test_appended_rows_move_few_others() -> None:
     rows = distinct(400)
     before = {e.id: e.split for e in share(rows).examples}

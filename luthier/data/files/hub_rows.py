@@ -29,13 +29,20 @@ def open_parquet(path: Path, name: str) -> Table:
     return table
 
 
-def open_hub(hub: str, *, config: str | None, revision: str | None, split: str) -> Table:
+def open_hub(hub: str, name: str, *, config: str | None, revision: str | None, split: str) -> Table:
     """Open a dataset of the Hugging Face hub, streaming.
+
+    Args:
+        hub: its id.
+        name: what to call it in messages.
+        config: its configuration; None: the only one.
+        revision: of the dataset; None: the newest.
+        split: the split to read.
 
     Raises:
         DataError: the hub cannot be reached, or has no such dataset, configuration or split.
     """
-    return _dataset(hub, hub, name=config, revision=revision, split=split)
+    return _dataset(name, hub, name=config, revision=revision, split=split)
 
 
 def _dataset(table_name: str, path: str, **options: Any) -> Table:

@@ -55,7 +55,10 @@ def name_of(source: SourceConfig) -> str:
     if source.generate is not None:
         return f"generate: {source.generate.use}"
     assert source.hub is not None, "SourceConfig checks that there is one place"
-    return source.hub
+    part = [source.config] if source.config else []
+    if source.hub_split != SourceConfig.model_fields["hub_split"].default:
+        part.append(source.hub_split)
+    return f"{source.hub} ({', '.join(part)})" if part else source.hub
 
 
 def open_source(source: SourceConfig, root: Path, *, wanted: list[str]) -> Table:
@@ -68,8 +71,9 @@ def open_source(source: SourceConfig, root: Path, *, wanted: list[str]) -> Table
     if path is None:
         assert source.hub is not None, "SourceConfig checks that there is one place"
         return open_hub(
-            source.hub, config=source.config, revision=source.revision, split=source.hub_split
-        )
+            source.hub, name_of(source), config=source.config, revision=source.revision,
+            split=source.hub_split,
+        )  # fmt: skip
     return open_file(path, name=source.path, wanted=wanted)
 
 

@@ -1,17 +1,20 @@
 """Few-shot rows: solved training rows are shown, as earlier turns, before the question.
 
 Shots come from the training rows only, are never the row itself nor one of its near-duplicates, and
-use the row's own template. Which ones follows from the seed and the row, not from their order.
+use the row's own template, those of its own source where that has any for training. Which ones
+follows from the seed and the row, not from their order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from luthier.chat import Rendered
+from luthier.console import say
 from luthier.data.templating.draws import Draw
 from luthier.example import Example, content_id
 
@@ -63,29 +66,61 @@ def choose_shots(
 
 @dataclass
 class ShotPool:
-    """Training rows to choose shots from, per template."""
+    """Training rows to choose shots from, per template and source."""
 
     k: int
     """Shots per row."""
     seed: int
-    _shelves: dict[str, _Shelf] = field(default_factory=dict)
+    max_tokens: int
+    """Length that a row with its shots must not exceed (`train.max_seq_length`)."""
+    shortened: int = 0
+    """Rows that were shown fewer shots, so that they are not too long."""
+    _shelves: dict[tuple[str, ...], _Shelf] = field(default_factory=dict)
 
     def offer(self, example: Example) -> None:
         """Take in a training row; conversations of several turns, and with tools, are no shots."""
         if _is_one_answer(example):
-            self._shelves.setdefault(_kind(example), _Shelf()).add(example)
+            for kind in _kinds(example):
+                self._shelves.setdefault(kind, _Shelf()).add(example)
 
-    def shown_before(self, example: Example) -> Example:
-        """The row with its shots; as it is where no training row fits or it is a conversation."""
-        shelf = self._shelves.get(_kind(example))
-        if shelf is None or not _is_one_answer(example):
-            return example
-        return with_shots(example, shelf.choose(self.k, Draw(self.seed, example.id), example))
+    def shown_before(
+        self, example: Example, render: Callable[[Example], Rendered]
+    ) -> tuple[Example, Rendered]:
+        """The row with as many of its shots as there is room for, and how it is rendered.
+
+        Args:
+            example: a row; it stays as it is where no training row fits or it is a conversation.
+            render: turns a row into tokens.
+        """
+        shelf = next((s for k in _kinds(example) if (s := self._shelves.get(k))), None)
+        shots: list[Example] = []
+        if shelf is not None and _is_one_answer(example):
+            shots = shelf.choose(self.k, Draw(self.seed, example.id), example)
+        for count in range(len(shots), 0, -1):
+            shown = with_shots(example, shots[:count])
+            rendered = render(shown)
+            if len(rendered.input_ids) <= self.max_tokens:
+                self.shortened += count < len(shots)
+                return shown, rendered
+        self.shortened += bool(shots)
+        return example, render(example)
+
+    def tell_shortened(self) -> None:
+        """Say how many rows had no room for all their shots."""
+        if self.shortened:
+            say(
+                f"{self.shortened:,} rows are shown fewer than {self.k} shots, or none: with more "
+                f"they exceed {self.max_tokens} tokens (data.shots, train.max_seq_length).",
+                style="yellow",
+            )
 
 
-def _kind(example: Example) -> str:
-    """Rows of one kind ask alike: those of a template, else those of a source."""
-    return example.template or f"source {example.origin.source}"
+def _kinds(example: Example) -> list[tuple[str, ...]]:
+    """Rows of one kind ask alike: those of a template and source, else of either."""
+    source = example.origin.source
+    if example.template is None:
+        return [("", source)]
+    return [(example.template, source), (example.template,)]
 
 
 def _is_one_answer(example: Example) -> bool:
