@@ -24,6 +24,8 @@ from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
 
 END = "<|endoftext|>"
+ALSO_READS = ("flan",)
+"""Formats in whose records its rows are published, too."""
 _PAIRS = (
     ("prompt", "completion"), ("inputs_pretokenized", "targets_pretokenized"),
     ("inputs", "targets"),

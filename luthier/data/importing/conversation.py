@@ -22,6 +22,7 @@ ROLES: dict[str, Role] = {
     "user": "user", "human": "user", "prompter": "user",
     "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant",
     "model": "assistant", "bing": "assistant", "bard": "assistant", "ai": "assistant",
+    "chatbot": "assistant",
     "gpt4": "assistant", "gpt-4": "assistant", "gpt-3.5": "assistant", "claude": "assistant",
     "function_call": "assistant", "tool_call": "assistant",
     "tool": "tool", "function": "tool", "observation": "tool", "tool_response": "tool",
@@ -125,13 +126,36 @@ def messages_of(turns: Sequence[Any], keys: Keys = OPENAI) -> list[Message]:
 
 
 def checked(
-    numbered: Sequence[tuple[int, Message]], *, alternating: bool = False, trim: bool = False
+    numbered: Sequence[tuple[int, Message]], *, alternating: bool = False, trim: bool | None = None
 ) -> Conversation:
-    """Judge the order of messages, each with its number in the file; arguments as `conversation`.
+    """Judge the order of messages, each with its number in the file.
+
+    Args:
+        numbered: the messages.
+        alternating: as in `conversation`.
+        trim: as in `conversation`; None: the format has no such option, and none is advised.
 
     Raises:
-        Unfit: it is no conversation that ends with an answer; names the message that is wrong.
+        Unfit: it is no conversation that ends with an answer; names the message that is wrong, and
+            the option that would mend it.
     """
+    try:
+        return _judged(numbered, alternating, bool(trim))
+    except Unfit as error:
+        if trim is False and _holds_trimmed(numbered, alternating):
+            raise Unfit(f"{error} (format option trim: true cuts that off)") from None
+        raise
+
+
+def _holds_trimmed(numbered: Sequence[tuple[int, Message]], alternating: bool) -> bool:
+    try:
+        _judged(numbered, alternating, True)
+    except Unfit:
+        return False
+    return True
+
+
+def _judged(numbered: Sequence[tuple[int, Message]], alternating: bool, trim: bool) -> Conversation:
     trimmed: list[str] = []
     if alternating:
         numbered = [(n, m) for n, m in numbered if m.role != "system" or m.content.strip()]
