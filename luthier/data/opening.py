@@ -107,9 +107,11 @@ def _of_file(source: SourceConfig, path: Path, shape: Shape) -> str:
 
     sources.require_readable(path, str(source.path))
     found = recognise(path, str(source.path))
-    if found.format in (usual, "columns"):
+    if found.format == usual or (found.format == "columns" and not found.options):
         return usual
     require(found)
+    if found.format == "columns":
+        return usual
     _say(found, f"say `format: {found.format}` to fix it")
     return found.format
 

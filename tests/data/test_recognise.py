@@ -54,6 +54,8 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     ("preference", {"trajectory": TALK[:1], "chosen": "b", "rejected": "c"}),
     ("preference", {"chosen": OPENAI, "rejected": OPENAI}),
     ("prompt_completion", {"prompt": OPENAI[:1], "completion": OPENAI[1:]}),
+    ("messages", {"messages": OPENAI, "prompt": OPENAI[:1], "completion": OPENAI[1:]}),
+    ("sharegpt", {"conversations": TALK, "user": "hi", "chip2": "ho"}),
     ("openassistant", {"message_tree_id": "a", "prompt": {"text": "a", "replies": []}}),
     ("openassistant", {"message_id": "a", "parent_id": None, "text": "x", "role": "prompter"}),
     ("self_instruct", {"instruction": "a", "instances": [{"input": "", "output": "b"}]}),

@@ -15,6 +15,7 @@ from luthier.data.importing.instructions import (
     text_of,
 )
 from luthier.data.importing.sample import Sample
+from luthier.data.importing.side_columns import unread
 from luthier.data.importing.transcript import transcribed
 from luthier.data.rows import Reject, Row, Table
 from luthier.example import Role
@@ -60,4 +61,5 @@ def fits(sample: Sample) -> float:
         lambda r: isinstance(r.get("text"), str) and _MARKS.search(r["text"]) is not None
     )
     chip2 = sample.share(lambda r: all(isinstance(r.get(name), str) for name in _CHIP2))
-    return 0.98 * max(marked, chip2)
+    # Beside a conversation they are what it was made of.
+    return 0.98 * max(marked, 0.0 if chip2 and unread(sample, _CHIP2) else chip2)

@@ -15,7 +15,7 @@ from luthier.data.importing.conversation import (
     tools_of,
     turns_of,
 )
-from luthier.data.importing.instructions import each, lacking, require_switch, text_of
+from luthier.data.importing.instructions import each, lacking, named, require_switch, text_of
 from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
 from luthier.example import Message
@@ -25,6 +25,8 @@ EXAMPLE: dict[str, Any] = {
     "completion": [{"role": "assistant", "content": "Yes."}],
 }
 """A record of this format."""
+_WHOLE = ("messages", "conversations", "conversation")
+"""Columns beside which the two are what the conversation was made of."""
 
 
 def rows(table: Table, source: SourceConfig, *, trim: bool = False) -> Iterator[Row | Reject]:
@@ -64,7 +66,11 @@ def fits(sample: Sample) -> float:
     if sample.share(lambda r: isinstance(r.get("label"), bool)) > 0.5:
         return 0.0  # KTO's labelled answers
     return 0.98 * sample.share(
-        lambda r: _is_talk(r.get("prompt")) and _is_talk(r.get("completion"))
+        lambda r: (
+            _is_talk(r.get("prompt"))
+            and _is_talk(r.get("completion"))
+            and named(r, _WHOLE) is None
+        )
     )
 
 
