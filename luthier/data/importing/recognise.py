@@ -182,12 +182,6 @@ def _columns(sample: Sample) -> dict[str, Any]:
 def _advice(sample: Sample) -> str:
     """What can be done about rows of no known format."""
     first = sample.records[0] if sample.records else {}
-    header = next(iter(first), "")
-    if sample.suffix in (".csv", ".tsv") and len(first) == 1:
-        sign = next((s for s in (";", "|", "\t") if s in header), None)
-        if sign is not None:
-            usual = "a tab" if sample.suffix == ".tsv" else "','"
-            return f"Its cells seem to be divided by {sign!r}; write it with {usual} between them."
     if len(sample.records) == 1:
         lists = [
             k for k, v in first.items() if isinstance(v, list) and v and isinstance(v[0], dict)
