@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from format_rows import one
 from ruamel.yaml import YAML
 
 from luthier.data import catalog, opening
@@ -197,12 +198,16 @@ def test_the_first_rows_of_a_hub_set_are_looked_at_and_put_back(
         assert [row.origin.row for row in found] == list(range(1, 121))
 
 
+def test_a_text_beside_its_summary_is_not_taken_for_plain_text(chat: Shape, tmp_path: Path) -> None:
+    written(tmp_path / "x.jsonl", *[{"text": "It rains a lot.", "summary": "Rain."}] * 3)
+    with pytest.raises(DataError, match=r"which format is it\? .*columns \(60%\), text \(50%\)"):
+        open_rows(SourceConfig(path="x.jsonl"), tmp_path, chat)
+
+
 @pytest.mark.parametrize("name", FORMATS.names())
 def test_formats_that_read_others_name_them(name: str) -> None:
     others = getattr(FORMATS.load(name), "ALSO_READS", ())
     for other in others:
         record = FORMATS.load(other).EXAMPLE
-        from format_rows import one
-
         read = [one(FORMATS.load(each), record).messages for each in (name, other)]
         assert read[0] == read[1]

@@ -67,9 +67,7 @@ def fits(sample: Sample) -> float:
         return 0.0  # KTO's labelled answers
     return 0.98 * sample.share(
         lambda r: (
-            _is_talk(r.get("prompt"))
-            and _is_talk(r.get("completion"))
-            and named(r, _WHOLE) is None
+            _is_talk(r.get("prompt")) and _is_talk(r.get("completion")) and named(r, _WHOLE) is None
         )
     )
 
