@@ -10,6 +10,7 @@ from luthier.data.importing import outgoing
 from luthier.data.importing.conversation import Unfit, checked
 from luthier.data.importing.instructions import (
     ANSWERS,
+    SYSTEM,
     each,
     exchange,
     joined,
@@ -17,6 +18,7 @@ from luthier.data.importing.instructions import (
     named,
     require_choice,
     text_of,
+    with_system,
 )
 from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table, kind_of
@@ -36,8 +38,9 @@ def rows(
 ) -> Iterator[Row | Reject]:
     """Rows whose question is the instruction and, under it, the input.
 
-    `history` is a list of pairs (question, answer) that came before, `system` a system message, as
-    LLaMA-Factory reads them. GPTeacher calls the output `response`, Dolly the input `context`.
+    `history` is a list of pairs (question, answer) that came before, `system` (or
+    `system_prompt`) a system message, as LLaMA-Factory reads them. GPTeacher calls the output
+    `response`, Dolly the input `context`.
 
     Args:
         table: the opened file.
@@ -63,10 +66,8 @@ def instruct(row: Row, answers: str = "required") -> Row:
     plain: dict[str, Any] = {"instruction": instruction, "input": given or ""}
     if answer is not None:
         plain["output"] = answer
-    system = text_of(fields, ("system",))
     asked = [*_earlier(fields), Message("user", joined(instruction, given))]
-    if system and system.strip():
-        asked.insert(0, Message("system", system))
+    asked = list(with_system(asked, fields))
     return exchange(row, {**fields, **plain}, asked, answer, answers)
 
 
@@ -95,7 +96,7 @@ def fits(sample: Sample) -> float:
     asks = sample.share(
         lambda r: any(isinstance(r.get(name), str) for name in INSTRUCTION) and "instances" not in r
     )
-    answers = sample.share(lambda r: any(isinstance(r.get(name), str) for name in OUTPUT))
+    answers = sample.share(lambda r: isinstance(r.get(str(named(r, OUTPUT))), (str, int, float)))
     if answers < 0.5:
         return 0.0
     told = sample.share(lambda r: "history" in r or named(r, INPUT) is not None)
@@ -117,4 +118,4 @@ def _record(row: Row) -> dict[str, Any]:
         record["system"] = system
     if pairs:
         record["history"] = [list(pair) for pair in pairs]
-    return outgoing.with_others(record, row, reserved=("system", "history"))
+    return outgoing.with_others(record, row, reserved=(*SYSTEM, "history"))
