@@ -67,7 +67,7 @@ class Conversion(BaseModel):
     rejects_file: str | None
     left_out: list[str]
     """What the source says and the rows of the result do not: fields of a task that stand beside
-    all of its instances, and keys of turns, as in `conversations[].markdown`."""
+    all of its instances, keys of turns, as in `conversations[].markdown`, and ids of calls."""
     sample: str
     """The first row, where the format was recognised."""
 
