@@ -19,7 +19,7 @@ from luthier.data.opening import Opened, open_rows
 from luthier.data.rejects import RejectLog
 from luthier.data.rows import Reject, Row, Table
 from luthier.data.shape import Shape
-from luthier.data.terms import own_terms, refusal
+from luthier.data.terms import names_a_model, own_terms, refusal
 from luthier.errors import DataError
 from luthier.example import Terms
 from luthier.recipe import Recipe
@@ -31,6 +31,8 @@ BLOCK = 256
 """Rows that are prepared together."""
 _BIG = 2_000_000
 """Bytes or rows of a source from which reading it shows progress."""
+_MODEL_COLUMNS = ("generator", "model", "model_name")
+"""Columns in which sets say which model wrote a row."""
 
 Keep = Callable[[Candidate, SourceConfig], None]
 
@@ -278,9 +280,19 @@ def files_of(module: ModuleType, options: Mapping[str, Any], root: Path) -> list
 
 
 def _written_by(row: Row) -> Terms | None:
-    """What a row that a model wrote says of that model (`writing.py`), as it calls itself."""
-    generator = row.fields.get("generator") if {"method", "calls"} <= row.fields.keys() else None
-    return Terms(generator=generator) if generator and isinstance(generator, str) else None
+    """What a row that a model wrote says of that model.
+
+    Rows that luthier let a model write (`writing.py`) have its name as it calls itself. Other sets
+    have it in a column too (ShareGPT's kin, UltraFeedback), where it may also be a model of a car.
+    """
+    ours = {"method", "calls"} <= row.fields.keys()
+    for column in _MODEL_COLUMNS:
+        name = row.fields.get(column)
+        if not isinstance(name, str) or not name.strip():
+            continue
+        if names_a_model(name) or (ours and column == "generator"):
+            return Terms(generator=name)
+    return None
 
 
 def _parents(row: Row) -> tuple[str, ...]:

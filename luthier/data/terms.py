@@ -19,12 +19,15 @@ Commercial = Literal["yes", "no", "unclear"]
 
 # SPDX identifiers (https://spdx.org/licenses), by what their texts say of commercial use.
 _OPEN = re.compile(
-    r"(apache|mit|bsd|isc|cc0|cc-by-[1-4]|cc-by-sa|odc-by|odbl|pddl|unlicense|gpl|lgpl|agpl|mpl"
-    r"|cdla-permissive|public domain)",
+    r"(apache|mit|bsd|isc|cc0|cc[- ]by([- ][1-4]|[- ]sa|$)|odc-by|odbl|pddl|unlicense|gpl|lgpl|agpl"
+    r"|mpl|cdla-permissive|public domain)(?![a-z])",
     re.IGNORECASE,
 )
-_CLOSED = re.compile(r"(-nc\b|-nc-|non-?commercial|no commercial|research only)", re.IGNORECASE)
-
+_CLOSED = re.compile(
+    r"([- ]nc\b|non-?commercial|no commercial|research only|for research)", re.IGNORECASE
+)
+_SEVERAL = re.compile(r"\s*[,;|]\s*|\s+(?:and|\+|&)\s+", re.IGNORECASE)
+"""Between the licences of one row."""
 
 OF_OUTPUTS = "of the generator's outputs"
 """Licence of rows that a model wrote: none but what the terms of the model say."""
@@ -34,6 +37,8 @@ _OPEN_GPT = re.compile(
     re.IGNORECASE,
 )
 """Models called GPT whose weights are open, two of OpenAI among them."""
+_LONGEST_NAME = 80
+"""Characters; what is longer talks about models."""
 
 
 class _Generator(NamedTuple):
@@ -66,10 +71,11 @@ _GENERATORS = [
         True,
     ),
     _Generator(
-        # Not the Qwen and Mistral models without open weights, nor those for research only.
+        # Not the Qwen and Mistral models without open weights, nor those for research only, nor
+        # those of Qwen under its own agreement (all up to 1.5, and 3B and 72B of 2 and 2.5).
         re.compile(
             r"(?<![a-z])(smollm|mixtral|olmo|pythia|phi[-\d]|(flan-|m|by)?t5(?![a-z0-9])"
-            r"|qwen(?![a-z/.])(?![\w.-]*-(max|plus|turbo|flash|long))"
+            r"|qwen[-_ ]?(2|2\.5|3)(?!\.?\d)(?![\w.-]*-(max|plus|turbo|flash|long|3b|72b))"
             r"|mistral(?![a-z/.])(?![-_ ](large|medium|small(?!-(3|24b))|tiny|embed)))",
             re.IGNORECASE,
         ),
@@ -83,7 +89,8 @@ def commercial_by_licence(licence: str | None) -> Commercial:
     """What a licence says of commercial use.
 
     Args:
-        licence: an SPDX identifier, or words.
+        licence: an SPDX identifier, or words; of several, with commas between them, what forbids
+            most counts.
     """
     if licence is None:
         return "unclear"
@@ -91,7 +98,7 @@ def commercial_by_licence(licence: str | None) -> Commercial:
         return "yes"
     if _CLOSED.search(licence):
         return "no"
-    return "yes" if _OPEN.match(licence.strip()) else "unclear"
+    return "yes" if all(map(_OPEN.match, _SEVERAL.split(licence.strip()))) else "unclear"
 
 
 def generator_terms(generator: str | None) -> tuple[str | None, Commercial]:
@@ -114,6 +121,11 @@ def _terms_by_name(name: str) -> tuple[str | None, Commercial]:
         if family.name.search(closed):
             return family.terms, "no" if family.forbids else "yes"
     return (_OPEN_MODEL, "yes") if closed != name else (None, "unclear")
+
+
+def names_a_model(text: str) -> bool:
+    """Whether a text is the name of a model whose terms are known."""
+    return len(text) < _LONGEST_NAME and generator_terms(text)[1] != "unclear"
 
 
 def terms_of(source: SourceConfig | None, entry: Entry | None) -> Terms:
@@ -140,11 +152,19 @@ def own_terms(row: Terms, terms: Terms, source: SourceConfig | None = None) -> T
 
     Args:
         row: what the row says.
-        terms: those of its source.
-        source: what the recipe says of that; it has the last word on the generator's terms.
+        terms: those of its source. A licence there that forbids commercial use holds for all rows.
+        source: what the recipe says of that; it has the last word on the generator's terms, and on
+            a licence of which nobody can say what it allows.
     """
     said, by_generator = _generator_terms(row.generator or terms.generator, source)
-    by_licence = commercial_by_licence(row.licence) if row.licence else terms.commercial
+    by_licence = terms.commercial
+    if row.licence:
+        by_licence = commercial_by_licence(row.licence)
+        by_source = source.commercial if source is not None else None
+        if by_licence == "unclear":
+            by_licence = by_source or by_licence
+        if "no" in (by_source, commercial_by_licence(terms.licence)):
+            by_licence = "no"
     return replace(
         terms,
         licence=row.licence or terms.licence,

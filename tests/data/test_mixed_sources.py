@@ -191,6 +191,24 @@ def test_commercial_use_leaves_out_what_it_must_not_contain(mixed_run: MakeRun) 
     assert row.terms.licence == "CC-BY-NC-4.0"
 
 
+def test_rows_that_name_their_model_carry_its_terms(make_run: MakeRun, tmp_path: Path) -> None:
+    models = ["gpt-4", "Qwen/Qwen2.5-7B-Instruct", "Ford Focus", None]
+    rows = [
+        {"conversations": [{"from": "human", "value": said(i)}, {"from": "gpt", "value": said(-i)}],
+         "model": models[i % 4]}
+        for i in range(40)
+    ]  # fmt: skip
+    (tmp_path / "talks.json").write_text(json.dumps(rows), encoding="utf-8")
+    source = {"path": "talks.json", "format": "sharegpt", "licence": "Apache-2.0"}
+    run = make_run(
+        task={"kind": "chat", "labels": None},
+        data={"sources": [source], "template": None, "use": "commercial", "filters": []},
+    )
+    stats = build(run)
+    assert stats.rows_rejected == {"terms": 10}
+    assert {(t.generator, t.rows) for t in stats.terms} == {(models[1], 10), (None, 20)}
+
+
 def test_shots_come_from_training_rows_and_never_from_the_row_itself(make_run: MakeRun) -> None:
     run = make_run(data={"shots": 2})
     stats = build(run)

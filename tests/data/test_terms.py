@@ -6,7 +6,14 @@ import pytest
 
 from luthier.data import catalog
 from luthier.data.config import SourceConfig
-from luthier.data.terms import commercial_by_licence, generator_terms, own_terms, refusal, terms_of
+from luthier.data.terms import (
+    commercial_by_licence,
+    generator_terms,
+    names_a_model,
+    own_terms,
+    refusal,
+    terms_of,
+)
 from luthier.errors import LuthierError
 from luthier.example import Terms
 
@@ -17,7 +24,10 @@ from luthier.example import Terms
         ("Apache-2.0", "yes"), ("MIT", "yes"), ("CC-BY-4.0", "yes"), ("CC-BY-SA-3.0", "yes"),
         ("CC0-1.0", "yes"), ("GPL-3.0", "yes"), ("CC-BY-NC-4.0", "no"), ("CC-BY-NC-SA-4.0", "no"),
         ("non-commercial", "no"), ("Creative Commons, noncommercial", "no"),
-        ("ask the authors", "unclear"), (None, "unclear"),
+        ("ask the authors", "unclear"), (None, "unclear"), ("CC BY 4.0", "yes"),
+        ("CC BY-SA 3.0", "yes"), ("CC BY-NC 4.0", "no"), ("CC BY NC 4.0", "no"),
+        ("MIT, Apache-2.0", "yes"), ("MIT, Unknown", "unclear"), ("MIT; CC-BY-NC-4.0", "no"),
+        ("Apache-2.0 and proprietary", "unclear"), ("mitigated", "unclear"),
     ],
 )  # fmt: skip
 def test_licences(licence: str | None, commercial: str) -> None:
@@ -32,13 +42,15 @@ def test_licences(licence: str | None, commercial: str) -> None:
                "meta-llama/Llama-2-7b-hf Llama2 gpt4all"),
         ("yes", "gpt-oss-20b openai/gpt-oss-120b gpt-oss:20b gpt-neox EleutherAI/gpt-neo-1.3B gpt2 "
                 "openai-community/gpt2 distilgpt2 gpt-j-6b cerebras/Cerebras-GPT-13B t5-small "
-                "google/flan-t5-xl google/mt5-base qwen3-8b Qwen/Qwen2.5-7B-Instruct qwen:7b "
+                "google/flan-t5-xl google/mt5-base qwen3-8b Qwen/Qwen2.5-7B-Instruct qwen2-1.5b "
+                "Qwen/Qwen3-235B-A22B Qwen/Qwen2.5-32B-Instruct qwen2.5:14b "
                 "mistral-7b mistralai/Mistral-Small-24B-Instruct-2501 open-mistral-nemo phi-3-mini "
                 "mistralai/Mixtral-8x7B smollm2-135m-instruct allenai/OLMo-2-1124-7B"),
         ("unclear", "qwen-max qwen/qwen-max qwen3-max qwen2.5-turbo qwen-plus-latest "
                     "mistral-large-latest mistral/mistral-large mistral.mistral-large-2402-v1:0 "
                     "mistralai/Mistral-Large-Instruct-2407 mistral-medium palmyra-x5 ot5x "
-                    "strong-model llama-20b"),
+                    "strong-model llama-20b qwen:7b Qwen/Qwen-72B-Chat Qwen1.5-72B-Chat qwen1.5:7b "
+                    "Qwen/Qwen2.5-3B-Instruct qwen2.5-72b-instruct Qwen2-72B"),
     ],
 )  # fmt: skip
 def test_models_are_known_by_whole_words(commercial: str, models: str) -> None:
@@ -88,6 +100,29 @@ def test_a_row_may_say_more_than_its_source() -> None:
     assert own_terms(Terms(generator="gpt-4"), source, knows).commercial == "no"
     assert own_terms(Terms(generator="nobody-7b"), source, knows).commercial == "yes"
     assert own_terms(Terms(generator="nobody-7b"), source).commercial == "unclear"
+
+
+def test_what_the_recipe_says_of_a_source_is_the_most_that_its_rows_allow() -> None:
+    free = Terms(licence="Apache-2.0")
+    for closed in ({"commercial": "no"}, {"licence": "CC-BY-NC-4.0"}):
+        source = SourceConfig.model_validate({"path": "x.json", **closed})
+        assert own_terms(free, terms_of(source, None), source).commercial == "no"
+    source = SourceConfig(path="x.json", commercial="yes")
+    terms = terms_of(source, None)
+    assert own_terms(Terms(licence="MIT, Unknown"), terms, source).commercial == "yes"
+    assert own_terms(Terms(licence="CC-BY-NC-4.0"), terms, source).commercial == "no"
+    unsaid = SourceConfig(path="x.json")
+    assert own_terms(free, terms_of(unsaid, None), unsaid).commercial == "yes"
+    assert own_terms(Terms(licence="MIT, Unknown"), terms_of(unsaid, None)).commercial == "unclear"
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("gpt-4", True), ("claude-2", True), ("qwen3-8b", True), ("Ford Focus", False),
+     ("my-model", False), (f"a text about gpt-4 {'and more ' * 20}", False)],
+)  # fmt: skip
+def test_names_of_models_are_told_from_other_models(name: str, known: bool) -> None:
+    assert names_a_model(name) is known
 
 
 def test_every_set_of_the_catalogue_has_terms() -> None:

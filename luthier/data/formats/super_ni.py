@@ -198,8 +198,8 @@ def _row(row: Row, place: int, answers: str) -> Row:
 def _terms(licence: Any) -> Terms | None:
     listed = licence if isinstance(licence, list) else [licence]
     said = [text for text in listed if isinstance(text, str) and text.strip()]
-    known = [text for text in said if text.strip().casefold() != "unknown"]
-    return Terms(licence=", ".join(known)) if known else None
+    known = any(text.strip().casefold() != "unknown" for text in said)
+    return Terms(licence=", ".join(said)) if known else None
 
 
 def fits(sample: Sample) -> float:
