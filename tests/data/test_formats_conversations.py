@@ -118,7 +118,7 @@ def test_functions_are_the_older_name_of_tools() -> None:
     row = one(messages, record)
     assert row.messages[1].tool_calls == '[{"name": "add", "arguments": {}}]'
     assert row.messages[2] == Message("tool", "2", name="add")
-    assert row.tools == '[{"name": "add"}]'
+    assert row.tools == '[{"type": "function", "function": {"name": "add"}}]'
 
 
 @pytest.mark.parametrize(

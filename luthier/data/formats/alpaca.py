@@ -10,6 +10,7 @@ from luthier.data.importing import outgoing
 from luthier.data.importing.conversation import ANY, Unfit, checked, messages_of
 from luthier.data.importing.instructions import (
     ANSWERS,
+    SYSTEM,
     each,
     exchange,
     joined,
@@ -17,6 +18,7 @@ from luthier.data.importing.instructions import (
     named,
     require_choice,
     text_of,
+    with_system,
 )
 from luthier.data.importing.sample import Sample
 from luthier.data.importing.side_columns import unread
@@ -28,7 +30,7 @@ INPUT = ("input", "context", "Input", "Context")
 OUTPUT = (
     "output", "response", "completion", "answer", "Output", "Response", "Completion", "Answer",
 )  # fmt: skip
-_READ = (*INSTRUCTION, *INPUT, *OUTPUT, "system", "history")
+_READ = (*INSTRUCTION, *INPUT, *OUTPUT, *SYSTEM, "history")
 EXAMPLE: dict[str, Any] = {"instruction": "Name the colour.", "input": "grass", "output": "Green."}
 """A record of this format."""
 
@@ -39,8 +41,8 @@ def rows(
     """Rows whose question is the instruction and, under it, the input.
 
     `history` is a list of pairs (question, answer) that came before, or of {role, content},
-    `system` a system message, as LLaMA-Factory reads them. GPTeacher calls the output `response`,
-    Dolly the input `context`.
+    `system` (or `system_prompt`) a system message, as LLaMA-Factory reads them. GPTeacher calls
+    the output `response`, Dolly the input `context`.
 
     Args:
         table: the opened file.
@@ -66,10 +68,8 @@ def instruct(row: Row, answers: str = "required") -> Row:
     plain: dict[str, Any] = {"instruction": instruction, "input": given or ""}
     if answer is not None:
         plain["output"] = answer
-    system = text_of(fields, ("system",))
     asked = [*_earlier(fields), Message("user", joined(instruction, given))]
-    if system and system.strip():
-        asked.insert(0, Message("system", system))
+    asked = list(with_system(asked, fields))
     return exchange(row, {**fields, **plain}, asked, answer, answers)
 
 
@@ -104,7 +104,7 @@ def fits(sample: Sample) -> float:
     )
     # A number may be the place of the answer in a list of choices.
     kinds = str if unread(sample, _READ) else (str, int, float)
-    answers = sample.share(lambda r: any(isinstance(r.get(name), kinds) for name in OUTPUT))
+    answers = sample.share(lambda r: isinstance(r.get(str(named(r, OUTPUT))), kinds))
     if answers < 0.5:
         return 0.0
     told = sample.share(lambda r: "history" in r or named(r, INPUT) is not None)
@@ -126,4 +126,4 @@ def _record(row: Row) -> dict[str, Any]:
         record["system"] = system
     if pairs:
         record["history"] = [list(pair) for pair in pairs]
-    return outgoing.with_others(record, row, reserved=("system", "history"))
+    return outgoing.with_others(record, row, reserved=(*SYSTEM, "history"))

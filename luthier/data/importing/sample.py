@@ -54,6 +54,11 @@ class Sample:
         return self.share(lambda record: all(name in record for name in names))
 
 
+def has_system(sample: Sample) -> bool:
+    """Whether some records have a system message in a column of its own (see `instructions`)."""
+    return any(r.get(name) for r in sample.records for name in ("system", "system_prompt"))
+
+
 def take(path: Path, name: str) -> Sample:
     """Look at the beginning of a file.
 
