@@ -74,9 +74,11 @@ def open_rows(source: SourceConfig, root: Path, shape: Shape) -> Opened:
     elif table is None:
         table = sources.open_source(source, root, wanted=shape.columns(source, name))
     assert table is not None
-    return Opened(
-        source, table, name, module.rows(table, source, **options), terms_of(source, entry)
-    )
+    if asking := getattr(module, "rows_asked", None):
+        rows = asking(table, shape.asked_of(source), **options)
+    else:
+        rows = module.rows(table, source, **options)
+    return Opened(source, table, name, rows, terms_of(source, entry))
 
 
 def _require_fitting(name: str, source: SourceConfig, shape: Shape) -> None:
@@ -103,10 +105,21 @@ def _of_file(source: SourceConfig, path: Path, shape: Shape) -> str:
     usual = shape.format
     if _names_columns(source) or shape.kind not in ("chat", "generation"):
         return usual
-    from luthier.data.importing.recognise import recognise, require
+    from luthier.data.importing.recognise import CERTAIN, recognise, require
 
     sources.require_readable(path, str(source.path))
-    found = recognise(path, str(source.path))
+    # Templates for the very columns of a file say what it is, where no format is sure of it.
+    by_columns = shape.data.template is not None and not (
+        {"input", "output"} & shape.asked_of(source).required.keys()
+    )
+    try:
+        found = recognise(path, str(source.path))
+    except DataError:
+        if by_columns:
+            return "columns"
+        raise
+    if by_columns and (found.confidence < CERTAIN or found.format == "columns"):
+        return "columns"
     if found.format == usual or (found.format == "columns" and not found.options):
         return usual
     require(found)
