@@ -93,8 +93,9 @@ class SourceConfig(Section):
     format: Annotated[
         FormatConfig | None, BeforeValidator(lambda v: {"use": v} if isinstance(v, str) else v)
     ] = None
-    """Importer, a file in `luthier/data/formats/`, by its name alone or with options; null: that
-    of `dataset`, else by the task (`messages` for chat, `text` for text, `columns` for others)."""
+    """Importer, a file in `luthier/data/formats/`, by its name alone or with options; null: what
+    the content certainly is, else that of `dataset`, else by the task (`messages` for chat, `text`
+    for text, `columns` for others)."""
     input: str = "input"
     """Column that holds the input; templates also find it under its own name."""
     output: str = "output"
