@@ -153,7 +153,7 @@ def show_dataset(name: str) -> dict[str, Any]:
         "together": f"commercial use: {terms.commercial}",
         "languages": ", ".join(entry.languages),
         "format": entry.format,
-        "home": entry.home,
+        "home": ", also ".join([entry.home, *entry.also]),
         "paper": f"arXiv {entry.paper}" if entry.paper else "none",
         "facts from": "; ".join(entry.sources),
     }

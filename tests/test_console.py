@@ -117,7 +117,7 @@ def test_progress_whose_end_nobody_knows(monkeypatch: pytest.MonkeyPatch, termin
     buffer = seen(monkeypatch, terminal=terminal)
     with progress("Writing", None) as advance:
         advance(2, "first")
-    assert "2/" not in buffer.getvalue() and "first" in buffer.getvalue()
+    assert not re.search(r"(?<![\d.,])2/", buffer.getvalue()) and "first" in buffer.getvalue()
     with progress("Writing", None) as advance:
         advance(2)
         advance(1, "then", total=9, about=True)
