@@ -19,7 +19,7 @@ from luthier.data.scratch import Scratch
 from luthier.data.shingles import BLOCK, shingles
 from luthier.data.stored import SLACK
 
-_DILUTED = 0.91
+_DILUTED = 0.92
 """Of the similarity of two rows: what input and answer must have alone. A row of which some words
 were changed there is alike in the instruction too, which makes up for a quarter of a typical row;
 much lower, too many pairs would be proposed (`minhash.banding`)."""

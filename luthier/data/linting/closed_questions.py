@@ -57,6 +57,13 @@ _CHOICE = re.compile(
     r"|\brate\b|\brating\b|\bscale (?:of|from)\b|\boptions?:",
     re.IGNORECASE,
 )
+# One of these is in every closed question; looking for them is quick.
+_SIGNS = re.compile(
+    r"\?|\d\s*[-+*/x\u00d7\u00f7]|\b(?:true or|yes or|how|year|what|when|calculate|compute|solve"
+    r"|evaluate|give|tell|name|state|identify|classify|categori[sz]e|label|determine|decide|detect"
+    r"|convert|rate|rating|scale|options?)\b",
+    re.IGNORECASE,
+)
 _POLARITY = re.compile(
     r"\W*(yes|no|true|false|yeah|nope)\b(?!\s+(?:one|longer|more|matter)\b)", re.I
 )
@@ -83,6 +90,8 @@ def is_closed(question: str) -> bool:
     What it says beside, such as a text it is about, may be open or talk as it likes; the sentence
     that asks may not, nor the first one, which says what is to be done.
     """
+    if not _SIGNS.search(question, 0, _MOST_ASKED):
+        return False
     sentences = [s for s in _SENTENCES.split(question[:_MOST_ASKED].strip()) if s]
     if not sentences or _OPEN.search(sentences[0]):
         return False
