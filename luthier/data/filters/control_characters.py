@@ -14,9 +14,11 @@ FIX = "Delete the characters; they come from terminals, PDF files and copied web
 # C0 and C1 controls but tab, line feed and carriage return (Unicode 16, section 23.1); zero-width
 # space, word joiner and byte-order mark; overrides of the writing direction; private-use signs
 # (icon fonts); non-characters. Zero-width joiners and direction marks belong to emoji and to
-# Persian, Hindi, Hebrew and others, and pass.
+# Persian, Hindi, Hebrew and others, and pass. Soft hyphens are left of web pages and typesetting;
+# tags (Unicode 16, section 23.9) spell out the flags of regions, and hide text everywhere else.
 _CONTROLS = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u200b\u2060\ufeff\u202a-\u202e\ue000-\uf8ff\ufff9-\ufffb"
+    "(?<![\U0001f3f4\U000e0020-\U000e007e])[\U000e0001\U000e0020-\U000e007f]"
+    "|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b\u2060\u2061-\u2064\ufeff\u202a-\u202e\ue000-\uf8ff\ufff9-\ufffb"
     "\ufffe\uffff]"
 )
 _NAMES = {

@@ -15,7 +15,9 @@ _TAIL = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜�
 # UTF-8 read as Windows-1252: an e with an acute is `Ã©`, an apostrophe `â€™`, an emoji begins
 # with `ðŸ`. After a capital, `Ã` is Portuguese (`IRMÔ before a closing quote).
 _MOJIBAKE = re.compile(
-    f"(?<![A-ZÀ-Þ])[ÃÂ][{_TAIL}]|â€[{_TAIL}]|ðŸ[{_TAIL}]|ï»¿|(?:[ÐÑ][{_TAIL}]){{3,}}"
+    f"(?<![A-ZÀ-Þ])[ÃÂ][{_TAIL}]|â€[{_TAIL}]|ðŸ[{_TAIL}]|ï»¿|ï¿½"
+    # Chinese, Japanese and Korean: three bytes a sign.
+    f"|(?:[ã-é][{_TAIL}]{{2}}){{2}}|(?:[ÐÑ][{_TAIL}]){{3,}}"
 )
 _LOST_APOSTROPHE = re.compile(r"(?<![\w/=&?])[A-Za-z]+\?(?:t|s|re|ve|ll|d|m)(?![\w=])")
 _LEAST_LOST = 2
