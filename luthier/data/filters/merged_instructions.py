@@ -6,7 +6,7 @@ import re
 
 from luthier.data.candidate import Candidate, Filter
 from luthier.data.linting.lint_report import Severity
-from luthier.data.linting.passages import answers, passages, prose, questions
+from luthier.data.linting.passages import answers, passages, prose
 
 SEVERITY: Severity = "error"
 FIX = "Cut the text before the second task, or delete the row."
@@ -44,8 +44,9 @@ def build() -> Filter:
         for where, text in passages(row):
             if "##" in text and _NUMBERED.search(prose(text)):
                 return f"merged instructions: another numbered task in the {where}"
-        for where, text in questions(row):
-            if "nstruction" in text and _is_second_task(text):
+            # Of the questions; answers come below.
+            asks = where == "input" or where.endswith("(user)")
+            if asks and "nstruction" in text and _is_second_task(text):
                 return f"merged instructions: another numbered task in the {where}"
         for where, text in answers(row):
             if kind := _second_in_answer(text, row.question):

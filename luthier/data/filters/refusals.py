@@ -124,6 +124,10 @@ _MODEL = re.compile(
     rf"\b(?:and|so|which|that|,)[^.!?\n]{{0,20}}?\b{_NOT}",
     re.IGNORECASE,
 )
+# One of them stands in whatever the last one finds.
+_MODEL_WORDS = (
+    "an ai", "a.i.", "artificial", "language model", "llm", "chatbot", "chat bot", "assistant", "based",
+)  # fmt: skip
 
 # --- other languages ---------------------------------------------------------------------------
 
@@ -227,7 +231,8 @@ def _found(head: str, question: str) -> tuple[str, str]:
             not of_assistants and (_PEOPLE.search(question) or _ABOUT_MODELS.search(question))
         )
         return ("", "") if hidden else ("refusal", found.group())
-    if found := _MODEL.search(head):
+    low = head.lower()
+    if any(word in low for word in _MODEL_WORDS) and (found := _MODEL.search(head)):
         hidden = _ABOUT_NO.search(question) or _ABOUT_MODELS.search(question)
         return ("", "") if hidden else ("disclaimer", found.group())
     found = _FOREIGN.match(head) or (None if head.isascii() else _CHINESE.match(head))

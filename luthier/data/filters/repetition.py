@@ -51,8 +51,8 @@ def build(*, times: int = 4) -> Filter:
         for where, text in answers(row):
             words = text.split()
             found = _loop(words, times)
-            if not found and words and len(longest := max(words, key=len)) >= _LONG_WORD:
-                found = _loop_inside(longest[-_LAST:], times)
+            if not found and max(map(len, words), default=0) >= _LONG_WORD:
+                found = _loop_inside(max(words, key=len)[-_LAST:], times)
             if found and not _REPEATS.search(row.question) and not has_code(text):
                 return f"repetition: '{excerpt(found, 40)}' over and over in the {where}"
         return None

@@ -33,6 +33,7 @@ _LEAST_IN_LINE = 8
 _SENTENCE = re.compile(r"[.!?][\"')\]]*\s+[\"'(]*[A-ZÀ-Þ]")
 _ENDED = re.compile(r"[.!?][\"')\]]*(?=\s)")
 _ITEM = re.compile(r"[ \t]*(?:\d{1,3}[.)]|[-*•+])(?=\s|\Z)")
+_BEFORE_BARE = frozenset("0123456789 \t\n")
 _VERSE = re.compile(
     r"\b(?:poems?|poetry|verses?|haikus?|lyrics|songs?|rhymes?|stanzas?|sonnets?|limericks?"
     r"|punctuation|words?|prepositions?|conjunctions?|articles?)\b",
@@ -89,7 +90,7 @@ def _cut(answer: str, question: str, min_words: int) -> str:
     last = answer[-1]
     if last in ")]>" and _MARK.search(answer[-24:]):
         return "it says so"
-    if last in ".)-*•+" and _is_bare_item(answer):
+    if last in ".)-*•+" and answer[-2:-1] in _BEFORE_BARE and _is_bare_item(answer):
         return "the last item of its list is empty"
     if last in "([{,+-*/%=&|" and _OPEN_CODE.search(answer[-8:]) and has_code(answer):
         return "the code breaks off"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from itertools import chain
 
 _EMAIL = re.compile(
     r"(?<![\w.+/-])[^\W_](?:[\w.%+-]{0,62}\w)?@"
@@ -83,6 +84,7 @@ _RESERVED_LINE = "01"
 _SERVICE = ("0800", "0808", "0900", "0180")
 _COUNTED = ("1234567890", "0123456789")
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
+_IBAN_START = re.compile(r"[A-Z][A-Z]\d\d")
 # Lengths by country (ISO 13616, SWIFT IBAN registry).
 _IBAN_LENGTHS = {
     "AD": 24, "AE": 23, "AL": 28, "AT": 20, "AZ": 28, "BA": 20, "BE": 16, "BG": 22, "BH": 22,
@@ -109,12 +111,11 @@ _TEST_CARDS = {
     "6011000990139424", "30569309025904", "38520000023237", "3530111333300000",
     "3566002020360505", "4000000000000002",
 }  # fmt: skip
-_IPV4 = re.compile(r"(?:(?<![\w.:/-])|(?<=://))(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
+_IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)")
+_GOES_BEFORE = re.compile(r"(?:[^\w.:/-]|://|\A)\Z")
 # Addresses that are given out begin with 2 or 3 (2000::/3, IANA).
-_IPV6 = re.compile(
-    r"(?<![\w:.])[23][0-9A-Fa-f]{3}:(?::?[0-9A-Fa-f]{1,4}){1,7}(?:::)?(?![\w:])"
-    r"|(?<![\w:.])[23][0-9A-Fa-f]{3}:(?:[0-9A-Fa-f]{1,4}:){0,6}(?::[0-9A-Fa-f]{1,4}){1,6}(?![\w:])"
-)
+_IPV6_START = re.compile(r"[23][0-9A-Fa-f]{3}:")
+_IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}(?![\w:])")
 _PUBLIC_RESOLVERS = {
     "8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "9.9.9.9", "4.2.2.2", "2001:4860:4860::8888",
     "2001:4860:4860::8844", "2606:4700:4700::1111", "2606:4700:4700::1001", "2620:fe::fe",
@@ -124,10 +125,10 @@ _DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")
 _OF_A_VERSION = re.compile(
     r"(?:\bv|version|release|firmware|build|section|chapter|driver)\W*$", re.IGNORECASE
 )
-_SSN = re.compile(
-    r"(?<![\w-])(?P<area>\d{3})-(?P<group>\d{2})-(?P<serial>\d{4})(?![\w-])"
-    r"|\b(?:ssn|social security(?: number| no\.?)?)\b\W{0,3}(?:is )?\W{0,2}"
-    r"(?P<plain>\d{3} ?\d{2} ?\d{4})(?![\w-])",
+_SSN = re.compile(r"\d{3}-\d{2}-\d{4}(?![\w-])")
+_SSN_NAMED = re.compile(
+    r"\b(?:ssn|social security(?: number| no\.?)?)\b\W{0,3}(?:is )?\W{0,2}(\d{3} ?\d{2} ?\d{4})"
+    r"(?![\w-])",
     re.IGNORECASE,
 )
 _NEVER_VALID = {"078051120", "219099999"}
@@ -207,6 +208,8 @@ def _is_reserved(digits: str, printed: bool) -> bool:
 
 def iban(text: str, *, printed: bool = False) -> str:
     """An international bank account number of the right length for its country, modulo 97 = 1."""
+    if not _IBAN_START.search(text):
+        return ""
     for match in _IBAN.finditer(text):
         plain = match.group().replace(" ", "")
         length = _IBAN_LENGTHS.get(plain[:2], 0)
@@ -221,6 +224,8 @@ def iban(text: str, *, printed: bool = False) -> str:
 
 def card(text: str, *, printed: bool = False) -> str:
     """A payment card: an issuer's range, its length and the check digit of Luhn (ISO/IEC 7812)."""
+    if not _DIGITS.search(text):
+        return ""
     for match in _CARD.finditer(text):
         digits = re.sub(r"\D", "", match.group())
         if not _ISSUER.fullmatch(digits) or not _luhn(digits):
@@ -243,13 +248,15 @@ def ip(text: str, *, printed: bool = False) -> str:
     if text.count(".") >= 3:
         for match in _IPV4.finditer(text):
             before = text[max(0, match.start() - 20) : match.start()]
+            if not _GOES_BEFORE.search(before):
+                continue
             parts = [int(part) for part in match.group().split(".")]
             # `1.2.3.4` may number a section; an address mostly has larger parts, or says what it is.
             large = min(parts) >= 10 or max(parts) >= 100
             named = large or re.search(r"\b(?:ip|address|host|server|ping)\b", before, re.IGNORECASE)
             if named and not _OF_A_VERSION.search(before) and _is_public(match.group()):
                 return match.group()
-    if text.count(":") >= 2:
+    if text.count(":") >= 2 and _IPV6_START.search(text):
         for match in _IPV6.finditer(text):
             if _is_public(match.group()):
                 return match.group()
@@ -267,19 +274,22 @@ def _is_public(said: str) -> bool:
 
 def national_id(text: str, *, printed: bool = False) -> str:
     """A US social security number in the valid ranges, a Brazilian CPF or a Spanish DNI."""
-    for match in _SSN.finditer(text):
-        digits = re.sub(r"\D", "", match["plain"] or match.group())
+    low = text.lower() if (long := _DIGITS.search(text)) else ""
+    named = [_SSN_NAMED] if "ssn" in low or "social security" in low else []
+    for match in chain.from_iterable(p.finditer(text) for p in [_SSN, *named] if long):
+        said, start = match[match.lastindex or 0], match.start(match.lastindex or 0)
+        digits = re.sub(r"\D", "", said)
         area, group, serial = digits[:3], digits[3:5], digits[5:]
         valid = area not in ("000", "666") and area < "900" and group != "00" and serial != "0000"
-        before = text[max(0, match.start() - _NEAR) : match.start()]
+        before = text[max(0, start - _NEAR) : start]
         if digits in _NEVER_VALID or (printed and digits in _PRINTED_SSNS):
             continue
-        if valid and not _OF_A_PRODUCT.search(before):
-            return match.group() if match["plain"] is None else match["plain"]
-    for pattern in (_CPF, _CPF_PLAIN):
+        if valid and not re.search(r"[\w-]\Z", before) and not _OF_A_PRODUCT.search(before):
+            return said
+    for pattern in (_CPF, *([_CPF_PLAIN] if "cpf" in low else [])) if long else ():
         for match in pattern.finditer(text):
             if _is_cpf([int(c) for c in match.group() if c.isdigit()]):
-                return match.group(match.lastindex or 0)
+                return match[match.lastindex or 0]
     for match in _DNI.finditer(text):
         digits = match["digits"]
         invented = len(set(digits)) < 4 or (printed and digits == "12345678")
