@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from luthier.example import content_id
 _WORDS = 13
 _COMMON = 10
 """Test rows with the same 13 words from which they are the test's wording, not its content."""
+_DEPTH = 4
+"""Levels of lists and objects in a column that are looked into."""
 _NO_SPACES = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 # Case and punctuation do not count; in scripts without spaces every character is a word.
 _WORD = re.compile(f"[{_NO_SPACES}]|[^\\W_{_NO_SPACES}]+")
@@ -55,7 +58,8 @@ class HeldOut:
             if words:
                 self.questions.setdefault(_key(words), number)
             self.near.add(self.near.entry(row.question))
-            found = np.unique(np.concatenate([_grams(words), _grams(_words(row.answer))]))
+            others = (_grams(_words(text)) for text in _texts(row.example.fields))
+            found = np.unique(np.concatenate([_grams(words), _grams(_words(row.answer)), *others]))
             grams.append(found)
             owners.append(np.full(len(found), number))
         empty = np.zeros(0, np.int64)
@@ -90,6 +94,15 @@ class HeldOut:
         at = np.minimum(np.searchsorted(self.grams, grams), len(self.grams) - 1)
         hits = np.flatnonzero((self.grams[at] == grams) & self.rare[at])
         return (int(hits[0]), int(self.owners[at[hits[0]]])) if len(hits) else None
+
+
+def _texts(value: Any, depth: int = 0) -> Iterator[str]:
+    """The texts of a row in whatever columns: a passage, choices, a hypothesis."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple) and depth < _DEPTH:
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner, depth + 1)
 
 
 def _words(text: str) -> list[str]:

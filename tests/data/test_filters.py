@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,16 +38,34 @@ def judge(name: str, rows: list[Candidate], **options: Any) -> list[str | None]:
     return reasons
 
 
+FILE, MODEL = "a file of rows", "a tiny model"
+NEEDED = {
+    "decontamination": {"against": FILE},
+    "relevance": {"seeds": FILE, "maximum": 0.99},
+    "perplexity": {"min_perplexity": 1e-9, "model": MODEL},
+}
+"""What a filter must be told, since it would do nothing without."""
+
+
 @pytest.mark.parametrize("name", FILTERS.names())
-def test_every_filter_is_described_documented_and_lets_a_good_row_pass(name: str) -> None:
+def test_every_filter_is_described_documented_and_lets_a_good_row_pass(
+    name: str, tmp_path: Path, tiny_model_dir: Path
+) -> None:
     assert FILTERS.describe(name).endswith(".")
     build = FILTERS.load(name).build
-    assert build.__doc__ and all(
-        p.kind is p.KEYWORD_ONLY and p.default is not p.empty
-        for p in inspect.signature(build).parameters.values()
-    )
+    options = inspect.signature(build).parameters.values()
+    assert build.__doc__ and all(p.kind is p.KEYWORD_ONLY for p in options)
     good = [row("We will build ten clinics."), row("Nobody knows why it rained.", "False")]
-    assert judge(name, good) == [None, None]
+    file = tmp_path / "rows.csv"
+    file.write_text("input,output\nWhen do the storks leave?,In August.\n")
+    needed = NEEDED.get(name, {})
+    assert {p.name for p in options if p.default is p.empty} <= needed.keys()
+    places = {FILE: str(file), MODEL: str(tiny_model_dir)}
+    given = {option: places.get(str(value), value) for option, value in needed.items()}
+    assert judge(name, good, **given) == [None, None]
+    if needed:
+        with pytest.raises((DataError, LuthierError, TypeError)):
+            FILTERS.build(name)
 
 
 def test_empty() -> None:
@@ -110,6 +129,11 @@ def test_length() -> None:
         FILTERS.build("length", max_words="many")
     with pytest.raises(LuthierError, match=r"unknown option 'max_word'. Did you mean 'max_words'"):
         FILTERS.build("length", max_word=3)
+    for wrong in ({"max_words": 0}, {"max_tokens": -1}, {"min_words": -1}):
+        with pytest.raises(DataError, match="which leaves no row"):
+            FILTERS.build("length", **wrong)
+    with pytest.raises(DataError, match=r"max_words is 3, below min_words \(5\)"):
+        FILTERS.build("length", min_words=5, max_words=3)
 
 
 def test_labels_name_the_nearest_and_relabel_nothing() -> None:

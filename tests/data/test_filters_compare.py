@@ -270,5 +270,19 @@ def test_decontamination_needs_a_file_that_is_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"against is \[3\], expected a list of files"):
         FILTERS.build("decontamination", against=[3])
     with pytest.raises(LuthierError, match="unknown option 'agianst'"):
-        FILTERS.build("decontamination", agianst=[])
-    passes("decontamination", row("Nothing to compare with."))
+        FILTERS.build("decontamination", against=[], agianst=[])
+    with pytest.raises(DataError, match=r"against is \[\], expected a list of files"):
+        FILTERS.build("decontamination", against=[])
+
+
+def test_decontamination_reads_every_column_of_a_test(tmp_path: Path) -> None:
+    path = tmp_path / "squad.jsonl"
+    record = {"id": "1", "context": f"Of birds. {PASSAGE}", "question": "When do storks leave?",
+              "answers": {"text": ["August"], "answer_start": [20]}}  # fmt: skip
+    choices = {"question": "Which is right?", "choices": ["No.", PASSAGE], "answer": "B"}
+    path.write_text(json.dumps(record), encoding="utf-8")
+    other = tmp_path / "mmlu.jsonl"
+    other.write_text(json.dumps(choices), encoding="utf-8")
+    for file in (path, other):
+        [reason] = said("decontamination", [row(f"Sum up: {PASSAGE}")], against=str(file))
+        assert reason is not None and f"13 words of the question are in {file}:1" in reason

@@ -167,12 +167,12 @@ def test_other_test_files_can_be_named(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_on_is_reported_with_what_was_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    text = table(LABELLED).replace(b"The storm", b'"The storm', 1)
+    text = table(LABELLED) + "Über den Fluss,True\n".encode("latin-1")
     path.write_bytes(text)
     report = lint(path)
     reader = [f for f in report.errors if f.check == "reader"]
     assert [f.what for f in reader] == ["cannot be read on"]
-    assert "a quote opened in this row is not closed" in reader[0].places[0].said
+    assert "is not UTF-8" in reader[0].places[0].said
     assert report.rows[str(path)] > 10
 
 

@@ -63,5 +63,7 @@ def test_rows_without_an_answer_are_not_measured(tiny_model_dir: Path) -> None:
 
 
 def test_mistakes_are_told() -> None:
+    with pytest.raises(DataError, match="give one of min_perplexity, max_perplexity, min_ifd"):
+        build()
     with pytest.raises(DataError, match="max_ifd is 0"):
         build(max_ifd=0)

@@ -45,7 +45,8 @@ def test_what_nearly_repeats_a_seed_is_named(seeds: str) -> None:
 
 
 def test_mistakes_are_told(seeds: str, tmp_path: Path) -> None:
-    assert build()(candidate("anything")) is None
+    with pytest.raises(DataError, match="seeds is '', expected a file of rows"):
+        build(seeds="", minimum=0.1)
     with pytest.raises(DataError, match="give 'minimum' or 'maximum'"):
         build(seeds=seeds)
     with pytest.raises(DataError, match="not in"):

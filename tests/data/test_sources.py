@@ -117,11 +117,51 @@ def test_csv_rows_of_the_wrong_width_are_rejected_with_their_line(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "body", ['fine,a\n"open,b\nnext,c\n', 'fine,a\n"open,b\nnext,"c"\nmore,d\n']
-)
-def test_a_quote_that_swallows_rows_stops_the_reading(tmp_path: Path, body: str) -> None:
-    with pytest.raises(DataError, match=r"^a\.csv:3: a quote opened in this row"):
-        read(write(tmp_path / "a.csv", "text,label\n" + body))
+    "rest",
+    [
+        'next,c\nmore,d\n', 'next,"c"\nmore,d\n', 'next,c\n"say ""so""",x\nmore,d\n',
+        'next,c\nin,e\na "quote",x,y\nmore,d\n', '"open too,b\nnext,c\nmore,d',
+    ],
+)  # fmt: skip
+def test_a_quote_that_is_not_closed_costs_its_line(tmp_path: Path, rest: str) -> None:
+    """Whether reading fails at the end of the file, at another quote, or by the number of cells."""
+    rows, rejects = read(write(tmp_path / "a.csv", f'text,label\nfine,a\n"open,b\n{rest}'))
+    found = [r.fields["text"] for r in rows]
+    assert found[0] == "fine" and found[-1] == "more" and "next" in found
+    lines = 2 + rest.strip().count("\n") + 1
+    assert len(rows) + len(rejects) == lines, "every line is a row or a reject"
+    assert (rejects[0].origin.row, rejects[0].fields) == (3, {"line": '"open,b'})
+    assert rejects[0].reason.startswith("not CSV: a quote opened in this row is not closed")
+    assert [r.origin.row for r in rows] == sorted({r.origin.row for r in rows})
+
+
+def test_a_row_of_several_lines_with_a_cell_too_many_is_one_reject(tmp_path: Path) -> None:
+    text = 'text,label\n"one\ntwo, and a half\nthree\nfour",a,b\nlast,c\n'
+    rows, rejects = read(write(tmp_path / "a.csv", text))
+    assert [r.fields["text"] for r in rows] == ["last"]
+    assert [(r.origin.row, r.what) for r in rejects] == [(2, "wrong number of fields")]
+
+
+def test_the_rest_of_a_broken_row_is_no_row(tmp_path: Path) -> None:
+    text = 'text,label\n"he said "so"\nand went",a\nlast,c\n'
+    rows, rejects = read(write(tmp_path / "a.csv", text))
+    assert [r.fields["text"] for r in rows] == ["last"]
+    assert [r.origin.row for r in rejects] == [2, 3]
+
+
+def test_a_million_stray_quotes_do_not_read_the_file_a_million_times(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text,label\n" + '"open,b\nfine,c\n' * 20_000)
+    rows, rejects = read(path)
+    assert len(rows) == len(rejects) == 20_000
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_the_delimiter_is_seen_where_no_column_is_asked_for(tmp_path: Path, mark: str) -> None:
+    text = f"text{mark}label\n" + f"well, so, yes{mark}a\n" * 30
+    rows, _ = read(write(tmp_path / "a.csv", text))
+    assert rows[0].fields == {"text": "well, so, yes", "label": "a"}
+    rows, _ = read(write(tmp_path / "b.csv", f"text\none{mark} two\n"))
+    assert rows[0].fields == {"text": f"one{mark} two"}, "a file of one column"
 
 
 def test_a_blank_line_is_an_empty_cell_where_there_is_one_column(tmp_path: Path) -> None:

@@ -15,19 +15,20 @@ FILES = ("against",)
 """Options that name files, relative to the recipe."""
 
 
-def build(*, against: str | Sequence[str] = (), similarity: float = 0.8) -> Filter:
+def build(*, against: str | Sequence[str], similarity: float = 0.8) -> Filter:
     """Rows that share 13 words in a row with a test row, or resemble one.
 
     13-grams of lower-case words without punctuation, those that more than ten test rows share left
-    out, as in GPT-3 (arXiv 2005.14165, appendix C), for questions and answers. A shorter test row
-    must be the whole question. Questions are also compared as near-duplicates (word 3-grams).
+    out, as in GPT-3 (arXiv 2005.14165, appendix C), of all texts of a test row: question, answer,
+    passage, choices. A shorter test row must be the whole question. Questions are also compared as
+    near-duplicates (word 3-grams).
 
     Args:
         against: the test file, or several, in any format that can be read.
         similarity: Jaccard similarity of questions, in (0, 1].
     """
     files = [against] if isinstance(against, str) else list(against)
-    if not all(isinstance(name, str) and name for name in files):
+    if not files or not all(isinstance(name, str) and name for name in files):
         raise DataError(
             f"filter 'decontamination': against is {against!r}, expected a list of files."
         )

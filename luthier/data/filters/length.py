@@ -24,6 +24,12 @@ def build(
     for name, limit in limits.items():
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
             raise DataError(f"filter 'length': {name} is {limit!r}, expected a whole number.")
+        if limit is not None and limit < (name != "min_words"):
+            raise DataError(f"filter 'length': {name} is {limit}, which leaves no row.")
+    if max_words is not None and max_words < min_words:
+        raise DataError(
+            f"filter 'length': max_words is {max_words}, below min_words ({min_words})."
+        )
 
     def length(row: Candidate) -> str | None:
         words = len(row.question.split())

@@ -31,7 +31,7 @@ def build(
     min_ifd: float | None = None,
     max_ifd: float | None = None,
 ) -> Filter:
-    """Limits on perplexity and on instruction-following difficulty; without limits nothing is done.
+    """Limits on perplexity and on instruction-following difficulty, one at least.
 
     IFD (M. Li et al., arXiv 2308.12032, section 2.2) is the mean loss of the answer's tokens given
     the question, divided by that without it. Above 1 the question does not help at all: the answer
@@ -54,7 +54,7 @@ def build(
         if value is not None and (wrong or value <= 0):
             raise DataError(f"filter 'perplexity': {name} is {value!r}, expected a number above 0.")
     if all(value is None for value in limits.values()):
-        return lambda row: None
+        raise DataError(f"filter 'perplexity': give one of {', '.join(limits)}.")
     return _Perplexity(model, limits)
 
 

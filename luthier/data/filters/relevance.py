@@ -21,7 +21,7 @@ FILES = ("seeds",)
 
 def build(
     *,
-    seeds: str = "",
+    seeds: str,
     minimum: float | None = None,
     maximum: float | None = None,
     model: str | None = None,
@@ -34,7 +34,7 @@ def build(
     sample first, since they depend on the vectors: `luthier review` shows rejects with theirs.
 
     Args:
-        seeds: a file of rows in any format that can be read; empty: nothing is done.
+        seeds: a file of rows in any format that can be read.
         minimum: least cosine with the nearest seed.
         maximum: greatest.
         model: a sentence-embedding model (`embedder.py`); None: pieces of words, for which two
@@ -45,8 +45,8 @@ def build(
         DataError: an option that makes no sense, or seeds that cannot be read.
         ModelError: the model cannot be found, fetched or opened.
     """
-    if not seeds:
-        return lambda row: None
+    if not isinstance(seeds, str) or not seeds:
+        raise DataError(f"filter 'relevance': seeds is {seeds!r}, expected a file of rows.")
     if minimum is None and maximum is None:
         raise DataError("filter 'relevance': give 'minimum' or 'maximum', from 0 to 1.")
     for value in (minimum, maximum):
