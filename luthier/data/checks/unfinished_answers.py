@@ -14,13 +14,13 @@ from luthier.data.rows import Row
 NEEDS: tuple[Need, ...] = ()
 _FEWEST, _RARE = 20, 0.05
 """Answers in prose, and the share of them that may be a slip; above it is the file's way."""
-_LEAST_WORDS, _LEAST_LAST = 12, 5
+_LEAST_WORDS, _LEAST_LAST = 8, 5
 """Of an answer, and of its last line: titles, lists and verse have no full stop."""
-_WORD = re.compile(r"[^\W\d_A-ZÀ-Þ][^\W\d_]*[,;]?|[,;]")
-"""What a sentence may break off in; names, titles, links and hashtags stand behind the end."""
+_WORD = re.compile(r"[^\W\d_A-ZÀ-Þ][^\W\d_]*")
+"""What a sentence may break off in; names, titles, links and hashtags stand behind the end, and of
+commas the filter `truncated` speaks."""
 _ITEM = re.compile(r"\s*(?:[-*•+#>|]|\d{1,3}[.)]|[A-Za-z][.)]\s|\w[\w ]{0,30}:)")
 _SENTENCE_END = re.compile(r"[a-z)\"'][.!?][\"')\]]*\s+[\"'(]*[A-ZÀ-Þ]")
-_ENDS = (". ", "! ", "? ", ".\n")
 
 
 def build(context: Context) -> DatasetCheck:
@@ -47,7 +47,11 @@ class _UnfinishedAnswers:
             return
         self.all += 1
         # The filter has named what is cut for sure.
-        if _WORD.fullmatch(answer[-40:].split()[-1]) and not has_code(answer) and not self.surely_cut(row):
+        if (
+            _WORD.fullmatch(answer[-40:].split()[-1])
+            and not has_code(answer)
+            and not self.surely_cut(row)
+        ):
             self.tally.add(row.example.origin, f"'...{excerpt(answer[-40:], 40)}'")
 
     def findings(self) -> list[LintFinding]:
@@ -62,11 +66,11 @@ class _UnfinishedAnswers:
 
 
 def _is_prose(answer: str) -> bool:
-    """Whether an answer is of several sentences, the last of them in a line of its own length."""
-    if answer.count(" ") + 1 < _LEAST_WORDS or not any(end in answer for end in _ENDS):
+    """Whether an answer is of whole sentences: one that has its mark, or several before the end."""
+    if answer.count(" ") + 1 < _LEAST_WORDS:
         return False
     line = answer.rpartition("\n")[2]
-    if line.count(" ") + 1 < _LEAST_LAST or _ITEM.match(line):
+    if line.count(" ") + 1 < _LEAST_LAST or "|" in line or _ITEM.match(line):
         return False
     # Nearly all end in a mark; the others are looked at more closely.
     return answer[-1] in ".!?" or _SENTENCE_END.search(answer) is not None

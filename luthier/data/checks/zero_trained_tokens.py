@@ -49,7 +49,9 @@ class _ZeroTrainedTokens:
             return
         if example.messages and not row.answer.strip():
             # What was empty before any template is the filter `empty`'s.
-            if example.template is None or (example.label is not None and not example.label.strip()):
+            if example.template is None or (
+                example.label is not None and not example.label.strip()
+            ):
                 return
             self.causes["template"].add(example.origin, "the answer is empty once it is rendered")
         elif not any(trained):

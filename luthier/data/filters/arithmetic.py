@@ -79,8 +79,8 @@ def build() -> Filter:
     """No options.
 
     Four in five mathematical answers of Alpaca were wrong (AlpacaDataCleaned). Only questions that
-    are nothing but a sum, in signs or in words (`10% of 50`, `the square root of 81`), are checked, and
-    only answers in digits; a rounded result is right.
+    are nothing but a sum, in signs or in words (`10% of 50`, `the square root of 81`), are checked,
+    and only answers in digits; a rounded result is right.
     """
 
     def arithmetic(row: Candidate) -> str | None:
@@ -129,7 +129,9 @@ def _asked_in_words(question: str) -> Fraction | None:
     """The result of a question that is only one operation, called by its name; else None."""
     if not _NUMBER.search(question):
         return None
-    found = _WORDED.fullmatch(question) or _BETWEEN.fullmatch(question) or _ORDER.fullmatch(question)
+    found = (
+        _WORDED.fullmatch(question) or _BETWEEN.fullmatch(question) or _ORDER.fullmatch(question)
+    )
     if found is None:
         found = _OF_ONE.fullmatch(question)
         return _of_one(found["of"].lower(), _fraction(found["a"])) if found else None

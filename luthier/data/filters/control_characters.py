@@ -36,7 +36,7 @@ def build() -> Filter:
             if text.isascii() and text.isprintable():
                 continue
             found = _CONTROLS.search(text)
-            if not found and not text.isascii() and "\U000e0000" < max(text):
+            if not found and not text.isascii() and max(text) > "\U000e0000":
                 found = _TAG.search(text)
             if found:
                 code = ord(found.group())

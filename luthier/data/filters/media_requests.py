@@ -42,14 +42,17 @@ _SOFT = re.compile(
 )
 _PERFORMS = re.compile(
     r"(?:\A|\bplease\s+|\b(?:can|could|would) you\s+)"
-    r"(?:take (?:an?|some|two|three) (?:\w+ )?(?:photos?|pictures?|selfies?|photographs?|screenshots?)"
-    r"|(?:play|hum|whistle|sing)(?: me| us)? (?:an?|the|some|your) (?:\w+ ){0,2}?(?:songs?|melod(?:y"
+    r"(?:take (?:an?|some|two|three) (?:\w+ )?(?:photos?|pictures?|selfies?|photographs?"
+    r"|screenshots?)"
+    r"|(?:play|hum|whistle|sing)(?: me| us)? (?:an?|the|some"
+    r"|your) (?:\w+ ){0,2}?(?:songs?|melod(?:y"
     r"|ies)|tunes?|music|pieces?|lullab(?:y|ies)|anthem|notes?)"
     r"|(?:compose|record|write)\b[^.!?\n]{0,60}\band (?:play|perform|sing|hum|record) it)\b",
     re.IGNORECASE,
 )
 _CLAIMS = re.compile(
-    r"\b(?:here (?:is|are|you go|it is)|here's|i(?:'ve| have)? (?:drawn|created|made|designed|painted"
+    r"\b(?:here (?:is|are|you go|it is)|here's|i(?:'ve| have)? (?:drawn|created|made"
+    r"|designed|painted"
     r"|attached|generated|composed)|see (?:the )?(?:sketch|image|picture|attach\w+)|done|playing)\b"
     r"|\[\W*(?:image|photo|picture|logo|chart|graph|map|drawing|diagram)",
     re.IGNORECASE,
@@ -59,7 +62,8 @@ _NOT_SOFT = re.compile(
     r"\b(?:code|scripts?|python|svg|html|css|ascii|latex|tikz|matplotlib|javascript|mermaid|graphviz"
     r"|markdown|text|describ\w*|descriptions?|captions?|ideas?|words?|names?|slogans?|taglines?"
     r"|titles?|prompts?|how to|excel|tables?|story|poem|essay|marketing|road ?map|site ?map"
-    r"|mind ?map|concept map|outline|r)\b|\b(?:logo|poster|map|chart|graph|meme)s? (?!(?:of|for|with"
+    r"|mind ?map|concept map|outline|r)\b|\b(?:logo|poster|map|chart|graph"
+    r"|meme)s? (?!(?:of|for|with"
     r"|in|on|that|which|about|showing|from|and|or|using|by|to|as|at|please|illustrating|comparing)\b)[a-z]",
     re.IGNORECASE,
 )
@@ -70,7 +74,7 @@ _FIGURATIVE = re.compile(
     r"|scenarios?|characters?|plans?|arguments?|biograph\w+|histor\w+|proofs?)\b",
     re.IGNORECASE,
 )
-_TELLS = 12
+_TELLS = 8
 """Words of an answer that has painted its picture with them."""
 # What can be drawn in words and signs, and words that only look like asking for a picture.
 _IN_WORDS = re.compile(
@@ -89,11 +93,13 @@ _DECLINES = re.compile(
 
 # One of them stands in whatever the patterns above find, and seldom elsewhere.
 _WORDS = (
-    "draw", "paint", "sketch", "image", "picture", "photo", "illustration", "portrait", "cartoon",
-    "collage", "audio", "track", "record", "video", "gif", "animation", "logo", "poster", "graph",
-    "chart", "diagram", "map", "plot", "icon", "wallpaper", "meme", "floor plan", "blueprint", "melod",
-    "tune", "music", "symphon", "3d model", "comic", "banner", "mock", "t-shirt", "selfie",
-    "screenshot", "play", "sing", "hum", "whistle", "perform it",
+    "draw", "paint", "sketch", " image", " picture", " photo", " illustration", " portrait",
+    " cartoon", " collage", " audio", "soundtrack", "sound track", " recording", " video",
+    " gif", " animation", " logo", " poster", " infographic", " graph", " chart", " flow",
+    " diagram", " map", " plot", " icon", " wallpaper", " meme", " floor plan", " blueprint",
+    " melod", " tune", " piece", " symphon", " 3d model", " comic", " banner", " mock",
+    " t-shirt", "plot ", " selfie", " screenshot", " song", " lullab", " anthem", " music",
+    "play it", "perform it", "sing it", "hum it", "record it", "illustrat", "photograph",
 )  # fmt: skip
 
 
@@ -103,8 +109,8 @@ def build() -> Filter:
     One of the ten defects of Alpaca that AlpacaDataCleaned lists; Self-Instruct drops every
     instruction with the words image, picture, graph, map, draw, plot or file (arXiv 2212.10560,
     section 2.2 and its code). Here the picture must be asked for, and not in words or code. Logos,
-    charts, maps and melodies, which may be described as well, count where the answer is short or only
-    claims that it was made.
+    charts, maps and melodies, which may be described as well, count where the answer is short or
+    only claims that it was made.
     """
 
     def media_requests(row: Candidate) -> str | None:

@@ -12,13 +12,17 @@ SEVERITY: Severity = "error"
 FIX = "Cut the text before the second task, or delete the row."
 # `\n##\n18. Instruction:` is what the prompt of Alpaca leaves where a completion was split wrongly
 # (one of the ten defects that AlpacaDataCleaned lists). Cooking recipes have `Instructions:`.
-_NUMBERED = re.compile(r"(?:^|\n)\s*#{2,3}\s*\n+\s*(?:\d{1,3}\.\s*)?(?:Instruction|Input|Output)\s*:")
+_NUMBERED = re.compile(
+    r"(?:^|\n)\s*#{2,3}\s*\n+\s*(?:\d{1,3}\.\s*)?(?:Instruction|Input|Output)\s*:"
+)
 _NUMBERED_TASK = re.compile(r"(?:^|\n)\s*(?:#{2,3}\s*)?(?P<number>\d{1,3})\.\s*Instruction\s*:")
 # What the prompt of Self-Instruct leaves: `20. Name a tree.`, its input, its output.
 _NEXT_TASK = re.compile(
     r"\n\s*\d{1,3}\.\s[^\n]+\n+\s*Input\s*:[^\n]*\n+\s*Output\s*:", re.IGNORECASE
 )
-_NEXT_QUESTION = re.compile(r"\n\s*(?:Question|Q)(?: \d+)?\s*:\s[^\n]+\n+\s*(?:Answer|A)(?: \d+)?\s*:")
+_NEXT_QUESTION = re.compile(
+    r"\n\s*(?:Question|Q)(?: \d+)?\s*:\s[^\n]+\n+\s*(?:Answer|A)(?: \d+)?\s*:"
+)
 _QUIZ = re.compile(
     r"\b(?:quiz\w*|questions?|q ?& ?a|faqs?|interviews?|flash ?cards?|trivia|dialogues?"
     r"|conversations?|riddles?|tests?|exams?|surveys?|worksheets?|jokes?|format)\b",
@@ -84,4 +88,8 @@ def _second_in_answer(text: str, question: str) -> str:
         return ""
     if _NUMBERED_TASK.search(plain):
         return "numbered task"
-    return "task with its output" if _HEADED_TASK.search(plain) and _HEADED_OUTPUT.search(plain) else ""
+    return (
+        "task with its output"
+        if _HEADED_TASK.search(plain) and _HEADED_OUTPUT.search(plain)
+        else ""
+    )

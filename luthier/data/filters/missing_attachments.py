@@ -40,7 +40,10 @@ _PAPER = (
     r"(?:r[eé]sum[eé]s?|cvs?|reports?|essays?|contracts?|invoices?|slides?|presentations?|csvs?"
     r"|datasets?|data|papers?|articles?|letters?|manuscripts?|scripts?|tables?|logs?|notes?|files?)"
 )
-_SENT = r"(?:(?:that |which )?(?:i|we)(?:'ve| have)? (?:just )?(?:uploaded|attached|sent|shared|linked))"
+_SENT = (
+    r"(?:(?:that |which )?(?:i|we)(?:'ve| have)? (?:just )?"
+    r"(?:uploaded|attached|sent|shared|linked))"
+)
 _ATTACHED = re.compile(
     rf"\b(?:the |an? |my )?(?:attached|enclosed|uploaded) (?:\w+ ){{0,2}}?(?:{_THING}|{_PAPER})\b"
     rf"|\b(?:{_THING}|{_PAPER}) {_SENT}\b|\bsee (?:the )?attach(?:ed|ment)\b"
@@ -57,7 +60,8 @@ _TOLD = re.compile(
     r"(?:^|[.!?\n]\s*|\bplease )(?:"
     r"(?:watch|listen to|transcribe|play) (?:the|this|these|my) (?:following |short )?"
     r"(?:videos?|audio|recordings?|clips?|podcasts?|films?|interview|speech|song|lecture)\b"
-    r"|(?:open|read|analy[sz]e|review|check|inspect|examine|look (?:at|through)|use|refer to|consult)"
+    r"|(?:open|read|analy[sz]e|review|check|inspect|examine|look (?:at|through)|use"
+    r"|refer to|consult)"
     r" (?:the|this|my) (?:following |provided |given )?(?:pdf|spreadsheet|attachment|screenshot"
     r"|photo|picture|image|video|recording|excel (?:file|sheet)|word document|csv(?: file)?)\b"
     r"|(?:click|follow|open|visit|check(?: out)?|go to|use)(?: on)? (?:the|this|that|my)"
@@ -93,11 +97,11 @@ _DECLINES = re.compile(
 
 # One of them stands in whatever the patterns above find, and seldom elsewhere.
 _WORDS = (
-    "attach", "enclosed", "upload", "image", "picture", "photo", "screenshot", "video", "audio",
-    "record", "diagram", "chart", "graph", "painting", "drawing", "cartoon", " sent", "shared",
-    "linked", " link", "url", "pdf", "spreadsheet", "csv", "excel ", "word document", "podcast", "clip",
-    "film", "interview", "speech", "song", "lecture", ".doc", ".xls", ".ppt", ".txt", ".png", ".jp",
-    ".mp", ".wav", ".mov",
+    "attach", "enclosed", "upload", "image", "picture", "photo", "screenshot", "video",
+    "audio", "record", "diagram", "chart", "graph", "painting", "drawing", "cartoon", " sent",
+    "shared", "linked", " link", "url", "pdf", "spreadsheet", "csv", "excel ",
+    "word document", "podcast", "clip", "film", "interview", "speech", "song", "lecture",
+    ".doc", ".xls", ".ppt", ".txt", ".png", ".jp", ".mp", ".wav", ".mov",
 )  # fmt: skip
 
 

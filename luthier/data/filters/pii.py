@@ -26,7 +26,8 @@ _SIGNS = re.compile("[0-9@]")
 """Without any of them there is nothing to find."""
 _OF_AN_EXAMPLE = re.compile(
     r"\b(?:examples?|samples?|tests?|testing|dummy|fake|formats?|placeholders?|templates?|mock"
-    r"|made[- ]up|hypothetical|imaginary|random|invented|fictional|fictitious|printed|e\.g\.|regex\w*|regular expressions?"
+    r"|made[- ]up|hypothetical|imaginary|random|invented|fictional|fictitious|printed"
+    r"|e\.g\.|regex\w*|regular expressions?"
     r"|validat\w+)\b",
     re.IGNORECASE,
 )

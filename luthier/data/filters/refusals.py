@@ -53,7 +53,8 @@ _A_MODEL = (
     r"|virtual assistant|(?:text|machine)[- ]based (?:ai|model|assistant))\b"
 )
 _LEAD = (
-    r"\W*(?:(?:unfortunately|regrettably|sadly|alas|no|sorry|hi|hello|hmm|well|thank you[^.!?\n]{0,50}"
+    r"\W*(?:(?:unfortunately|regrettably|sadly|alas|no|sorry|hi|hello|hmm|well"
+    r"|thank you[^.!?\n]{0,50}"
     r"|(?:while |although |though )?i (?:understand|appreciate|know|respect|can see)[^.!?\n]{0,80})"
     r"[,.!;:]?\s+)?(?:(?:but|however),?\s+)?"
 )
@@ -74,11 +75,14 @@ _KIND = (
     r"|legal|financial|diagnos[ei]s|illegal|harmful|offensive|explicit|hateful|violent|sexual"
     r"|personal|private|malware|real-time)\b"
 )
-_MADE = r"(?:an?|the|any) (?:\w+ ){0,2}?(?:essay|story|poem|article|speech|letter|script|joke|text" \
-    r"|list|guide|response|answer|image|picture|summary|report|review|code|plan|song|dialogue" \
+_MADE = (
+    r"(?:an?|the|any) (?:\w+ ){0,2}?(?:essay|story|poem|article|speech|letter|script|joke|text"
+    r"|list|guide|response|answer|image|picture|summary|report|review|code|plan|song|dialogue"
     r"|tutorial|recipe|message|email|post|blog)\b"
+)
 _REFUSED = (
-    rf"(?:fulfil\w*|assist|comply|help(?=[.!]*\s*\Z)|help (?:you with|with|you (?:to )?(?:do|create|write|make)"
+    rf"(?:fulfil\w*|assist|comply|help(?=[.!]*\s*\Z)|help (?:you with|with"
+    rf"|you (?:to )?(?:do|create|write|make)"
     r"|create|write|facilitate|anyone)"
     rf"|(?:provide|offer|give|share|supply)(?: you)?(?: with)?"
     rf" (?:any (?:\w+ )?|specific |detailed |the |an? )?(?:{_SUCH}|{_KIND}|{_MADE})"
@@ -126,7 +130,8 @@ _MODEL = re.compile(
 )
 # One of them stands in whatever the last one finds.
 _MODEL_WORDS = (
-    "an ai", "a.i.", "artificial", "language model", "llm", "chatbot", "chat bot", "assistant", "based",
+    "an ai", "a.i.", "artificial", "language model", "llm", "chatbot", "chat bot",
+    "assistant", "based",
 )  # fmt: skip
 
 # --- other languages ---------------------------------------------------------------------------

@@ -19,7 +19,9 @@ _MARKUP = re.compile(
 # A sentence to be completed has the first on purpose, data of reasoning and of tools the others,
 # in pairs.
 _MASK = re.compile(r"\[MASK\]|<mask>")
-_FILL = re.compile(r"\b(?:fill|mask\w*|replace|missing|blanks?|predict|gap|complete)\b", re.IGNORECASE)
+_FILL = re.compile(
+    r"\b(?:fill|masked|replace|missing|blanks?|predict|gap|complete)\b", re.IGNORECASE
+)
 _PAIRED = re.compile(r"<(/?)(think|thinking|tool_call|tool_response|tools|scratchpad)>")
 _ABOUT = re.compile(
     r"\b(?:tokens?|tokeni[sz]\w+|chat templates?|prompt formats?|nlp|bert|llama|vocabular\w+"

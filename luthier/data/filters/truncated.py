@@ -55,11 +55,11 @@ def build(*, min_words: int = 8) -> Filter:
     """What says for sure that an answer was cut off, and what nearly does.
 
     A field `finish_reason` (or `stop_reason`) that says so; a block of code that is never closed,
-    code that ends in an operator or an open bracket; JSON whose brackets are not closed; a list whose
-    last item has only its number; prose that ends in a word such as `the` or `because`, or of several
-    sentences in a comma or in a word such as `of`. A missing full stop alone says nothing: poems,
-    lists, titles and code have none (`luthier ls lints`: `unfinished_answers` looks at the whole
-    set). The rules are luthier's own.
+    code that ends in an operator or an open bracket; JSON whose brackets are not closed; a list
+    whose last item has only its number; prose that ends in a word such as `the` or `because`, or of
+    several sentences in a comma or in a word such as `of`. A missing full stop alone says nothing:
+    poems, lists, titles and code have none (`luthier ls lints`: `unfinished_answers` looks at the
+    whole set). The rules are luthier's own.
 
     Args:
         min_words: shorter answers are not judged by how their prose ends.

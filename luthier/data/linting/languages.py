@@ -124,19 +124,23 @@ _BY_SCRIPT = {
 }  # fmt: skip
 # Latin letters that few of the languages have; a word with one says as much as a function word.
 _LETTERS = {
-    "ß": ("de",), "ä": ("de", "sv", "fi"), "ö": ("de", "sv", "fi", "hu", "tr"), "ü": ("de", "hu", "tr"),
-    "ñ": ("es",), "ã": ("pt",), "õ": ("pt",), "œ": ("fr",), "ê": ("fr", "pt", "vi"), "è": ("fr", "it"),
-    "ò": ("it",), "ù": ("fr", "it"), "å": ("sv", "da", "no"), "ø": ("da", "no"), "æ": ("da", "no"),
-    "ł": ("pl",), "ś": ("pl",), "ź": ("pl",), "ż": ("pl",), "ą": ("pl",), "ę": ("pl",), "ć": ("pl",),
-    "ř": ("cs",), "ě": ("cs",), "ů": ("cs",), "ő": ("hu",), "ű": ("hu",), "ş": ("tr",), "ğ": ("tr",),
-    "ı": ("tr",), "ș": ("ro",), "ț": ("ro",), "ă": ("ro", "vi"), "đ": ("vi",), "ơ": ("vi",), "ư": ("vi",),
+    "ß": ("de",), "ä": ("de", "sv", "fi"), "ö": ("de", "sv", "fi", "hu", "tr"),
+    "ü": ("de", "hu", "tr"), "ñ": ("es",), "ã": ("pt",), "õ": ("pt",), "œ": ("fr",),
+    "ê": ("fr", "pt", "vi"), "è": ("fr", "it"), "ò": ("it",), "ù": ("fr", "it"),
+    "å": ("sv", "da", "no"), "ø": ("da", "no"), "æ": ("da", "no"), "ł": ("pl",), "ś": ("pl",),
+    "ź": ("pl",), "ż": ("pl",), "ą": ("pl",), "ę": ("pl",), "ć": ("pl",), "ř": ("cs",),
+    "ě": ("cs",), "ů": ("cs",), "ő": ("hu",), "ű": ("hu",), "ş": ("tr",), "ğ": ("tr",),
+    "ı": ("tr",), "ș": ("ro",), "ț": ("ro",), "ă": ("ro", "vi"), "đ": ("vi",), "ơ": ("vi",),
+    "ư": ("vi",),
 }  # fmt: skip
 _HAS_LETTER = re.compile(f"[{''.join(_LETTERS)}]")
 # Bulgarian has its hard sign before consonants, Russian only before these; the letters of Serbian,
 # Macedonian, Belarusian, Kazakh and others are none of theirs.
 _UKRAINIAN, _OTHER_CYRILLIC = re.compile("[іїєґ]"), re.compile("[јљњђћџѓќѕўәғқңөұүһҳҷӣӯ]")
-_BULGARIAN = re.compile(r"ъ(?![еёюя])|\b(?:е|са|да|се|от|това|този|тази|които|която|който|какво|защо|кой|ще"
-                        r"|във|със|към|през|като|няколко|за\w* \w+(?:ът|ят))\b")  # fmt: skip
+_BULGARIAN = re.compile(
+    r"ъ(?![еёюя])|\b(?:е|са|да|се|от|това|този|тази|които|която|който|какво|защо|кой|ще|във|със"
+    r"|към|през|като|няколко)\b"
+)
 _RUSSIAN = re.compile(
     r"[ыэё]|ь(?!о)|\w{3,}(?:ая|ого|ому|ться|ет|ют|ешь)\b|\w{4,}(?<!няк)ое\b|\b(?:что|это|как|для|почему|или"
     r"|из|об|они|она|чтобы|если|когда|где|его|их|по|и|не)\b"
@@ -155,7 +159,8 @@ _LEAST_SCRIPT = 0.6
 """Share of the letters in a script from which the text is in its language."""
 _FEWEST_LETTERS = 6
 _TRANSLATES = re.compile(
-    r"\b(?:translat\w+|(?:in|into|to|from) (?:english|french|german|spanish|italian|portuguese|chinese"
+    r"\b(?:translat\w+|(?:in|into|to|from) (?:english|french|german|spanish|italian"
+    r"|portuguese|chinese"
     r"|japanese|russian|arabic)|languages?|mean(?:s|ing))\b",
     re.IGNORECASE,
 )

@@ -2,8 +2,8 @@
 
 Every function returns the first one in a text, or an empty string. What is reserved for examples is
 none: example domains (RFC 2606), 555-0100 to 555-0199 (NANPA), documentation addresses (RFC 5737,
-3849, 9637). What manuals print without a right to it (john.doe@, card 4111 1111 1111 1111, other 555
-numbers) is passed over with `printed=True`, for rows that say that it is an example.
+3849, 9637). What manuals print without a right to it (john.doe@, card 4111 1111 1111 1111, other
+555 numbers) is passed over with `printed=True`, for rows that say that it is an example.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _EMAIL = re.compile(
     r"(?![A-Za-z0-9_@-])"
 )
 _EXAMPLE_DOMAIN = re.compile(
-    r"(?:^|\.)(?:examples?|test|invalid|localhost|local)$|(?:^|\.)examples?\.\w{2,3}$", re.IGNORECASE
+    r"(?:^|\.)(?:examples?|test|invalid|localhost|local)$|(?:^|\.)examples?\.\w{2,3}$",
+    re.IGNORECASE,
 )
 _NO_DOMAIN = re.compile(r"\d+\.\d+|\dx\.")
 """`left-pad@1.3.0.dev` and `icon@2x.png` are versions and files."""
@@ -251,9 +252,11 @@ def ip(text: str, *, printed: bool = False) -> str:
             if not _GOES_BEFORE.search(before):
                 continue
             parts = [int(part) for part in match.group().split(".")]
-            # `1.2.3.4` may number a section; an address mostly has larger parts, or says what it is.
+            # `1.2.3.4` may number a section; an address mostly has larger parts, or says so.
             large = min(parts) >= 10 or max(parts) >= 100
-            named = large or re.search(r"\b(?:ip|address|host|server|ping)\b", before, re.IGNORECASE)
+            named = large or re.search(
+                r"\b(?:ip|address|host|server|ping)\b", before, re.IGNORECASE
+            )
             if named and not _OF_A_VERSION.search(before) and _is_public(match.group()):
                 return match.group()
     if text.count(":") >= 2 and _IPV6_START.search(text):
