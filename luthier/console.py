@@ -164,14 +164,20 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for position, column in enumerate(columns):
         cells = [str(row[position]) for row in rows]
         numbers = position > 0 and all(_NUMBER.match(cell) or not cell for cell in cells)
+        # Names are there to be copied: the other columns are folded first.
+        longest = max(map(len, cells), default=0)
+        whole = position == 0 and longest <= min(_NAME, console.width // 2)
         grid.add_column(
-            Text(visible(column)), justify="right" if numbers else "left", overflow="fold"
-        )
+            Text(visible(column)), justify="right" if numbers else "left", overflow="fold",
+            no_wrap=whole,
+        )  # fmt: skip
     for row in rows:
         grid.add_row(*(Text(visible(str(cell))) for cell in row))
     console.print(grid)
 
 
+_NAME = 30
+"""Characters of a first column that are kept on one line, where that leaves room for others."""
 _NUMBER = re.compile(r"[-+−]?\d[\d,.]*\s?(B|kB|MB|GB|TB|s|min|h|%|e-?\d+|\[|\(|$)")
 
 

@@ -85,21 +85,23 @@ def _list_datasets() -> list[dict[str, Any]]:
     from luthier.data.terms import terms_of
 
     entries = [(name, catalog.entry(name)) for name in catalog.names()]
-    found = [
-        {"name": n, "size": e.size, "licence": e.licence, "written by": e.generator or "people",
+    found: list[dict[str, Any]] = [
+        {"name": n, "size": e.size, "rows": e.rows, "authors": e.authors, "year": e.year,
+         "licence": e.licence, "written by": e.generator or "people",
          "commercial": terms_of(None, e).commercial, "format": e.format}
         for n, e in entries
     ]  # fmt: skip
     columns = ("name", "size", "commercial", "written by")
-    shown = [[d["name"], *(_first_words(d[c], 15) for c in columns[1:])] for d in found]
+    shown = [[d["name"], *(_first_clause(d[c]) for c in columns[1:])] for d in found]
     table("datasets (all of one: luthier show dataset NAME)", columns, shown)
     return found
 
 
-def _first_words(text: str, most: int) -> str:
-    """What a table has room for: up to the first clause, or as many letters."""
-    first = re.split(r"[;,(] ?(?!\d)", text, maxsplit=1)[0].strip() or text
-    return first if len(first) <= most else first[: most - 1].rstrip() + "…"
+def _first_clause(text: str) -> str:
+    """What a table has room for."""
+    return (
+        re.split(r"[;,] ?(?!\d)| \(| (?:in|for|of|without) ", text, maxsplit=1)[0].strip() or text
+    )
 
 
 def _run_line(run: Run) -> dict[str, Any]:
@@ -151,7 +153,7 @@ def show_dataset(name: str) -> dict[str, Any]:
         "together": f"commercial use: {terms.commercial}",
         "languages": ", ".join(entry.languages),
         "format": entry.format,
-        "home": entry.home,
+        "home": ", also ".join([entry.home, *entry.also]),
         "paper": f"arXiv {entry.paper}" if entry.paper else "none",
         "facts from": "; ".join(entry.sources),
     }

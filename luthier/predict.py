@@ -18,6 +18,7 @@ from luthier import model as models
 from luthier.artifacts import Evaluation
 from luthier.chat import Renderer
 from luthier.console import blank_lines_skipped, progress, say
+from luthier.data.asked import with_other_names
 from luthier.data.files.mapping import mapped
 from luthier.data.files.sources import SUFFIXES, open_file, require_file
 from luthier.data.files.textfile import Damage, refuse_other_encodings
@@ -130,13 +131,14 @@ class Predictor:
     def _prompt(self, fields: Mapping[str, Any]) -> list[Message]:
         if self.template is None:
             return [Message("user", as_text(fields["input"]))]
+        source = self.recipe.data.sources[0]
+        labels = self.labels or list(source.labels or ())
+        given = with_other_names(fields, source)
+        if labels:
+            given["labels"] = ", ".join(labels)
         try:
             return list(
-                self.template.prompt(
-                    {**fields, "labels": ", ".join(self.labels)} if self.labels else fields,
-                    labels=self.labels,
-                    options=self.recipe.data.options,
-                )
+                self.template.prompt(given, labels=labels, options=self.recipe.data.options)
             )
         except MissingField as error:
             raise DataError(
@@ -150,7 +152,8 @@ class Predictor:
         """Why a row cannot be answered; None when it can."""
         if self.template is None and isinstance(fields["input"], (list, dict)):
             raise DataError("found a conversation, expected the text to answer.")
-        asked = self.template is None or "input" in self.template.question_fields
+        names = ("input", self.column)
+        asked = self.template is None or any(n in self.template.question_fields for n in names)
         if asked and not as_text(fields["input"]).strip():
             return "empty input"
         tokens = len(self.renderer.prompt(self._prompt(fields))) + self._answer_tokens
@@ -397,6 +400,7 @@ def _asked_records(table: Table, column: str) -> Iterator[Asked]:
             raise MissingColumn(str(record.origin), column, list(record.fields), _CHOOSE)
         renamed = mapped(Table(table.name, iter([record])), {"input": column})
         fields = next(row.fields for row in renamed if isinstance(row, Row))
+        fields.setdefault(column, fields["input"])  # templates may name it so
         yield Asked(str(record.origin), record.fields, fields)
 
 

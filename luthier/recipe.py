@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -28,7 +27,7 @@ from ruamel.yaml.reader import ReaderError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from luthier.aliases import rename_legacy_keys
-from luthier.data.config import DataConfig, SplitConfig
+from luthier.data.config import DataConfig, Label, Labels, SplitConfig
 from luthier.errors import Problem, RecipeError, nearest
 from luthier.evaluation.config import EvaluateConfig
 from luthier.explain import Lines, explained, line_order, shown
@@ -44,22 +43,6 @@ MAX_VALUES = 100_000
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 MAX_NAME = 100
 _PLAIN_SCALAR = re.compile(r"[^\s,\[\]{}#&*!][^,\[\]{}#]*")
-
-
-def _label_text(value: Any) -> Any:
-    """Labels are strings, also where Python code gives True or 3 (`_keep_labels`: in YAML)."""
-    return str(value) if isinstance(value, (bool, int)) else value
-
-
-def _distinct(labels: list[str]) -> list[str]:
-    if len(set(labels)) != len(labels):
-        raise ValueError("labels must be distinct")
-    if any(not label.strip() for label in labels):
-        raise ValueError("a label must not be empty")
-    return labels
-
-
-Label = Annotated[str, BeforeValidator(_label_text)]
 
 
 class ModelSection(Section):
@@ -86,7 +69,7 @@ class TaskSection(Section):
     kind: Literal["classification", "generation", "chat", "text"]
     """An answer out of `labels`; an answer in free text; the answers of a conversation; or plain
     text without a question."""
-    labels: Annotated[list[Label], AfterValidator(_distinct)] | None = None
+    labels: Labels | None = None
     """The closed set of answers (classification)."""
     positive: Label | None = None
     """The label AUROC and precision are about, with two labels; null: the first."""
@@ -135,6 +118,25 @@ class Recipe(Section):
                 raise ValueError(
                     "split: validation + calibration (0.1 unless given) + test must leave rows to "
                     "train on (< 1)"
+                )
+        return data
+
+    @field_validator("data")
+    @classmethod
+    def _has_one_label_set(cls, data: DataConfig, info: ValidationInfo) -> DataConfig:
+        """In classification every source has the labels of the task; plain text has none."""
+        if not isinstance(task := info.data.get("task"), TaskSection):
+            return data
+        for place, source in enumerate(data.sources):
+            if source.labels is None:
+                continue
+            if task.kind == "text":
+                raise ValueError(f"sources.{place}: 'labels' says nothing about plain text")
+            if task.kind == "classification" and set(source.labels) != set(task.labels or ()):
+                raise ValueError(
+                    f"sources.{place}: 'labels' ({', '.join(source.labels)}) are not task.labels "
+                    f"({', '.join(task.labels or ())}). In classification those are the labels of "
+                    "all sources; leave them out here"
                 )
         return data
 
@@ -276,7 +278,7 @@ def _parse(text: str, file: str) -> dict[str, Any]:
     if _size(tree, {}) > MAX_VALUES:
         message = f"its aliases (*name) stand for more than {MAX_VALUES:,} values."
         raise RecipeError([Problem(file, message)])
-    _keep_labels(tree.get("task"), text.removeprefix("\ufeff"))
+    _keep_all_labels(tree, text.removeprefix("\ufeff"))
     return tree
 
 
@@ -289,6 +291,17 @@ def _size(node: Any, known: dict[int, int]) -> int:
         inner = node.values() if isinstance(node, dict) else node
         known[id(node)] = 1 + sum(_size(child, known) for child in inner)
     return known[id(node)]
+
+
+def _keep_all_labels(tree: Any, text: str) -> None:
+    """Those of the task and of all sources of a recipe, or of a part of one."""
+    if not isinstance(tree, dict):
+        return
+    _keep_labels(tree.get("task"), text)
+    data = tree.get("data")
+    sources = data.get("sources") if isinstance(data, dict) else None
+    for source in sources if isinstance(sources, list) else ():
+        _keep_labels(source, text)
 
 
 def _keep_labels(task: Any, text: str) -> None:
@@ -337,13 +350,17 @@ def _parse_value(parts: list[str], text: str) -> Any:
     value = _yaml().load(io.StringIO(text))
     if _size(value, {}) > MAX_VALUES:
         raise ValueError("its aliases (*name) stand for too many values")
-    if parts == ["task"]:
+    in_source = parts[:2] == ["data", "sources"] and len(parts) > 2
+    inner = parts[3:] if in_source else parts[1:] if parts[0] == "task" else []
+    if parts == ["task"] or (in_source and not inner):
         _keep_labels(value, text)
-    elif parts == ["task", "labels"]:
+    elif parts == ["data"]:
+        _keep_all_labels({"data": value}, text)
+    elif parts == ["data", "sources"]:
+        _keep_all_labels({"data": {"sources": value}}, text)
+    elif inner == ["labels"]:
         _keep_labels({"labels": value}, text)
-    elif parts[:2] in (["task", "labels"], ["task", "positive"]) and isinstance(
-        value, (bool, int, float)
-    ):
+    elif inner[:1] in (["labels"], ["positive"]) and isinstance(value, (bool, int, float)):
         value = text.strip()
     return _plain(value)
 

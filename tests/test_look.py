@@ -34,6 +34,18 @@ def test_ls_lists_and_describes(kind: str, member: str) -> None:
         assert all(len(line["describe"]) > 10 for line in found.values())
 
 
+def test_sets_fit_a_terminal_as_it_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = StringIO()
+    monkeypatch.setattr("luthier.console.console", Console(file=screen, width=80))
+    found = look.list_things("datasets", Path("runs"))
+    shown = screen.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80 and "…" not in shown
+    words = shown.split()
+    assert all(line["name"] in words for line in found), "names are not broken"
+    assert {"5,362,361", "text-davinci-003"} <= set(words)
+    assert all({"rows", "authors", "year"} <= set(line) for line in found)
+
+
 def test_every_kind_is_listed() -> None:
     for kind in (*look.REGISTRIES, *look.OTHERS):
         assert luthier("ls", kind, "--json").code == 0

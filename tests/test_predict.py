@@ -397,6 +397,29 @@ def test_fields_go_into_the_template_under_their_names_in_training(
 OWN = 'description: A test.\nprompt: "Judge this: {input}"\ncompletion: "{output}"\n'
 
 
+def test_a_template_finds_the_column_under_its_own_name(
+    train_run: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        'description: Mine.\nprompt: "{options_}\\n{sentence}"\ncompletion: "{label}"\n'
+    )
+    source = {"path": "rows.csv", "input": "sentence", "output": "label",
+              "labels": ["True", "False"]}  # fmt: skip
+    run, _ = train_run(task={"kind": "generation", "labels": None},
+                       data={"template": "mine.yaml", "sources": [source]})  # fmt: skip
+    predictor = predict.load(run)
+    [asked] = predictor._prompt({"input": "We paint."})
+    assert asked.content == "OPTIONS:\n- True\n- False\nWe paint."
+    (tmp_path / "a.csv").write_text('sentence\nWe paint.\n""\n')
+    (tmp_path / "b.csv").write_text('body\nWe paint.\n""\n')
+    for name, column in (("a.csv", None), ("b.csv", "body")):
+        given = predict.open_asked(str(tmp_path / name), column, predictor.column)
+        first, empty = given.read()
+        assert predictor._prompt(first.fields)[0].content.endswith("\nWe paint.")
+        assert predictor.why_not(first.fields) is None
+        assert predictor.why_not(empty.fields) == "empty input"
+
+
 def test_the_template_is_the_one_of_the_training(
     train_run: Callable[..., Any], tmp_path: Path
 ) -> None:

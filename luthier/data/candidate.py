@@ -26,7 +26,7 @@ class Candidate:
     answer: str
     """What is to be answered; empty for plain text."""
     labels: Sequence[str]
-    """The task's label set; empty unless it is classification."""
+    """The closed set that the answer is from, the task's or the source's; empty: there is none."""
     render: Callable[[Example], Rendered]
     decision: Decision | None = None
     """What a person decided about it."""

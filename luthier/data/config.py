@@ -4,10 +4,35 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from luthier.inference.config import BudgetSection, LlmSection
 from luthier.section import Section
+
+
+def _label_text(value: Any) -> Any:
+    """Labels are strings, also where Python code gives True or 3 (`recipe.py`: in YAML)."""
+    return str(value) if isinstance(value, (bool, int)) else value
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    if len(set(labels)) != len(labels):
+        raise ValueError("labels must be distinct")
+    if any(not label.strip() for label in labels):
+        raise ValueError("a label must not be empty")
+    return labels
+
+
+def _two(labels: list[str]) -> list[str]:
+    if len(labels) < 2:
+        raise ValueError("expected a list of at least two labels")
+    return labels
+
+
+Label = Annotated[str, BeforeValidator(_label_text)]
+Labels = Annotated[list[Label], AfterValidator(_distinct)]
+LabelSet = Annotated[list[Label], AfterValidator(_distinct), AfterValidator(_two)]
+"""A closed set of answers."""
 
 
 class FormatConfig(Section):
@@ -68,18 +93,24 @@ class SourceConfig(Section):
     format: Annotated[
         FormatConfig | None, BeforeValidator(lambda v: {"use": v} if isinstance(v, str) else v)
     ] = None
-    """Importer, a file in `luthier/data/formats/`, by its name alone or with options; null: that
-    of `dataset`, else by the task (`messages` for chat, `text` for text, `columns` for others)."""
+    """Importer, a file in `luthier/data/formats/`, by its name alone or with options; null: what
+    the content certainly is, else that of `dataset`, else by the task (`messages` for chat, `text`
+    for text, `columns` for others)."""
     input: str = "input"
-    """Column that holds the input."""
+    """Column that holds the input; templates also find it under its own name."""
     output: str = "output"
-    """Column that holds the output or label."""
+    """Column that holds the output or label; templates also find it under its own name. Where a
+    source's templates ask for neither `input` nor `output`, these columns need not be there."""
     text: str = "text"
     """Column that holds plain text (`task.kind: text`; HF `dataset_text_field`)."""
     messages: str = "messages"
     """Column that holds a list of {role, content} (`task.kind: chat`)."""
     fields: dict[str, str] = Field(default={})
     """Further columns under the names that templates use: `{premise: sentence1}`."""
+    labels: LabelSet | None = None
+    """The closed set of this source's answers, in generation and chat: what `{options_}` lists.
+    Rows with another answer are left out. In classification it is `task.labels`, for all sources.
+    """
     template: str | Annotated[list[str], Field(min_length=1)] | None = None
     """Templates of this source's rows; null: those of `data.template`, for rows that need any."""
     licence: str | None = None
@@ -199,7 +230,7 @@ class OptionsConfig(Section):
     share: float = Field(default=0.5, gt=0, lt=1)
     """Rows with the clause when sampled."""
     shuffle: bool = True
-    """The order is drawn for each row by the seed; else that of `task.labels`."""
+    """The order is drawn for each row by the seed; else that of the labels."""
     style: Literal["dash", "letters", "words"] = "dash"
     """`- yes`, `(A) yes`, or `yes, no or maybe`; the answer is always the text of the label."""
 
@@ -218,8 +249,9 @@ class DataConfig(Section):
     template: str | Annotated[list[str], Field(min_length=1)] | None = None
     """A template or a set of templates of `luthier/data/templates/`, or a file of your own (a
     template, a set, promptsource YAML, FLAN pairs in JSON); with several, each row gets one by its
-    id. Rows that come as conversations keep their own words unless their source names a template.
-    null: columns are taken as they are (`plain`)."""
+    id. Rows that come as conversations keep their own words unless their source names a template,
+    or the template is `super_ni` and they carry a definition. null: columns are taken as they are
+    (`plain`)."""
     inverted: float | None = Field(default=None, ge=0, le=1)
     """Share of the rows that are turned round (given the answer, ask for the input), by templates
     that do so and by those that can be turned automatically; 0.3 in FLAN v2. null: the templates as

@@ -23,9 +23,9 @@ from luthier.console import Advance, progress, say
 from luthier.data.config import SourceConfig
 from luthier.data.files import sources
 from luthier.data.importing.conversation import Unfit, attempt
-from luthier.data.importing.outgoing import TASK_LEVEL, lost_in_turns
+from luthier.data.importing.outgoing import TASK_LEVEL, lost_ids, lost_in_turns
 from luthier.data.importing.recognise import FORMATS, Recognised, recognise, require
-from luthier.data.importing.sample import refuse_templates
+from luthier.data.importing.sample import refuse_templates, take
 from luthier.data.rejects import RejectLog
 from luthier.data.rows import Reject, Row, Table
 from luthier.data.templating.template_fields import as_text
@@ -67,7 +67,7 @@ class Conversion(BaseModel):
     rejects_file: str | None
     left_out: list[str]
     """What the source says and the rows of the result do not: fields of a task that stand beside
-    all of its instances, and keys of turns, as in `conversations[].markdown`."""
+    all of its instances, keys of turns, as in `conversations[].markdown`, and ids of calls."""
     sample: str
     """The first row, where the format was recognised."""
 
@@ -172,7 +172,9 @@ def opened(path: Path, format: str, options: Mapping[str, Any]) -> Opened:
     module = FORMATS.load(format)
     taken = FORMATS.options(format)
     own = {k: v for k, v in options.items() if k in taken}
-    if getattr(module, "OFTEN_UNANSWERED", False):
+    sources.require_readable(path, str(path))
+    judge = getattr(module, "often_unanswered", None)
+    if getattr(module, "OFTEN_UNANSWERED", False) or (judge and judge(take(path, str(path)))):
         # Nothing is trained here: a file of questions is converted as one.
         own.setdefault("answers", "optional")
     columns = {k: v for k, v in options.items() if k in _SOURCE_KEYS and k not in taken}
@@ -181,7 +183,6 @@ def opened(path: Path, format: str, options: Mapping[str, Any]) -> Opened:
     if columns.get("input", "input") == columns.get("output", "output"):
         raise DataError(f"input and output are both the column '{columns['input']}'.")
     source = SourceConfig.model_validate({"path": str(path), **columns})
-    sources.require_readable(path, str(path))
     if hasattr(module, "open_file"):
         table = module.open_file(path, str(path))
     else:
@@ -261,6 +262,7 @@ class _Read:
         self.count = self.place = 0
         self.task_level: set[str] = set()
         self.turn_level: set[str] = set()
+        self.ids: dict[bool, set[str]] = {False: set(), True: set()}
 
     def rows(self) -> Iterator[Row]:
         """The rows that were imported."""
@@ -278,13 +280,18 @@ class _Read:
                 self.log.add(made)
                 continue
             self.turn_level |= lost_in_turns(made)
+            for matched, names in lost_ids(made):
+                self.ids[matched].update(names)
             yield made
 
     def left_out(self, to: str) -> list[str]:
         """What the fields of rows say and a file of a format does not."""
         if to == "parquet":
             return []
-        return sorted(self.turn_level if to == "super_ni" else self.turn_level | self.task_level)
+        lost = self.turn_level | self.ids[False]
+        lost |= self.task_level if to != "super_ni" else set()
+        lost |= self.ids[True] if to != "messages" else set()
+        return sorted(lost)
 
 
 def _with_messages(row: Row) -> Row:

@@ -10,7 +10,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from luthier.chat import Renderer
-from luthier.console import progress
+from luthier.console import progress, say
 from luthier.data.candidate import Candidate, Filter
 from luthier.data.config import FilterConfig, SourceConfig
 from luthier.data.files import sources
@@ -109,6 +109,8 @@ class Intake:
         count = 0
         for block in _blocks(islice(opened.rows, source.limit)):
             found = [self._shaped(row, opened) for row in block]
+            for note in self.shape.new_notes():
+                say(note, style="yellow")
             candidates = [one for one in found if isinstance(one, Candidate)]
             self.renderer.prepare([one.example for one in candidates])
             for place, judge in enumerate(filters):
@@ -127,7 +129,7 @@ class Intake:
         if count == 0:
             columns = f" (columns: {', '.join(table.columns)})" if table.columns else ""
             raise DataError(f"{table.name}: there are no rows in it{columns}.")
-        self.shape.require_fields_seen(table.name)
+        self.shape.require_fields_seen(source, table.name)
         if table.blank_lines:
             self.blank_lines[table.name] = self.blank_lines.get(table.name, 0) + table.blank_lines
 

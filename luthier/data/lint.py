@@ -233,6 +233,7 @@ class _Job:
             go(table.total - place)
         if table.blank_lines:
             self.read.notes.append(f"{table.name}: {table.blank_lines:,} blank lines")
+        self.read.notes += self.read.shape.new_notes()
         if not self.rows[table.name]:
             self._fail(table.name, "no rows", "There are no rows in it.")
 
@@ -247,7 +248,7 @@ class _Job:
             self._fail(name, "cannot be read on", said)
             return
         try:
-            self.read.shape.require_fields_seen(name)
+            self.read.shape.require_fields_seen(source, name)
         except DataError as error:
             self._fail(name, "missing field", str(error))
 

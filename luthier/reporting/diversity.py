@@ -99,13 +99,20 @@ def _noun_after(tokens: Sequence[str]) -> str | None:
     return _singular(run[-1]) if run else None
 
 
+_NO_PLURALS = (
+    "series", "species", "news", "bias", "atlas", "canvas", "alias", "gas", "texas", "christmas",
+    "pancreas", "lens", "chaos",
+)  # fmt: skip
+"""Nouns in -s; behind `a` the letter alone does not tell them from `ideas` and `areas`."""
+
+
 def _is_word(token: str) -> bool:
     return _LETTERS.fullmatch(token) is not None
 
 
 def _singular(noun: str) -> str:
     noun = noun.removesuffix("'s").removesuffix("\u2019s")
-    if noun in ("series", "species", "news"):
+    if noun in _NO_PLURALS:
         return noun
     if len(noun) > 4 and noun.endswith("ies"):
         return noun[:-3] + "y"

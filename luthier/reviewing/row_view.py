@@ -126,13 +126,14 @@ def editable(example: Example, dataset: Dataset) -> list[dict[str, Any]]:
     template = _template(example, dataset)
     if template is None:
         return []
-    names = dict.fromkeys([*template.question_fields, *template.fields, template.answer_field])
+    asked = [*template.question_fields, *template.fields, template.answer_field]
+    names = dict.fromkeys(dataset.shape.stored_name(example, name) for name in asked)
+    answer = dataset.shape.stored_name(example, template.answer_field)
     parts = [
-        {"key": f"field:{name}", "name": name,
-         "turn": -1 if name == template.answer_field else -2}
+        {"key": f"field:{name}", "name": name, "turn": -1 if name == answer else -2}
         for name in names
         if isinstance(example.fields.get(name), str)
-        and not (dataset.labels and name in (template.answer_field, "labels"))
+        and not (dataset.labels and name in (answer, "labels"))
     ]  # fmt: skip
     if dataset.labels:
         parts.append({"key": "label", "name": "label", "turn": -1})

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from needed_options import needed_options
 
 from luthier import recipe as recipes
 from luthier.artifacts import Finding
@@ -90,11 +91,14 @@ def candidate(row: Example) -> Candidate:
 
 
 @pytest.mark.parametrize(("registry", "name"), members("filters"))
-def test_filters_give_a_reason_or_let_pass(registry: Registry, name: str) -> None:
-    build = registry.load(name).build
-    for option in signature(build).values():
-        assert option.kind is option.KEYWORD_ONLY and option.default is not option.empty, option
-    judge = registry.build(name)
+def test_filters_give_a_reason_or_let_pass(
+    registry: Registry, name: str, tmp_path: Path, tiny_model_dir: Path
+) -> None:
+    options = needed_options(name, tmp_path, tiny_model_dir)
+    for option in signature(registry.load(name).build).values():
+        assert option.kind is option.KEYWORD_ONLY
+        assert option.default is not option.empty or option.name in options, option
+    judge = registry.build(name, **options)
     assert judge(candidate(ROWS[0])) is None, "an ordinary row must pass"
     for row in ROWS[1:]:
         reason = judge(candidate(row))
@@ -102,7 +106,7 @@ def test_filters_give_a_reason_or_let_pass(registry: Registry, name: str) -> Non
     # What it remembers belongs to one build: two datasets do not know each other.
     if hasattr(judge, "remember"):
         judge.remember(candidate(ROWS[0]))
-        assert registry.build(name)(candidate(ROWS[0])) is None
+        assert registry.build(name, **options)(candidate(ROWS[0])) is None
 
 
 # --- generators --------------------------------------------------------------------------------

@@ -354,7 +354,9 @@ def test_recipes_that_name_what_is_not_there(
 def test_a_placeholder_no_row_has(make_run: MakeRun, tmp_path: Path) -> None:
     text = "description: d\nprompt: '{inptu} {style}'\ncompletion: '{output}'\n"
     (tmp_path / "own.yaml").write_text(text)
-    expected = r"'own\.yaml'.*\{inptu\} in rows\.csv\. Did you mean 'input'.*input, labels, output"
+    expected = (
+        r"'own\.yaml'.*\{inptu\} in rows\.csv\. Did you mean 'input'.*input, label, labels, output"
+    )
     with pytest.raises(DataError, match=expected):
         build(make_run(data={"template": "own.yaml"}))
 

@@ -209,7 +209,7 @@ def test_a_translation_is_not_another_language() -> None:
 def test_an_answer_without_its_full_stop_among_many_that_have_it() -> None:
     told = "They will be back when the ice is gone."
     whole = [row(f"Why {n}?", f"The storks left early in {n}. {told}") for n in range(30)]
-    cut = row("Why?", "The storks left early. They fly by day and rest in trees, which makes it exp",
+    cut = row("Why?", "The storks left. They fly by day and rest in trees, which makes it exp",
               line=7)  # fmt: skip
     surely = row("Why?", "The storks left early. They fly by day and rest in trees because the")
     titles = [row("Name it.", "A Bird of the Lakes. By Ada Lund, of the old Heron House")]

@@ -344,7 +344,7 @@ def test_only_rows_that_were_read_are_counted(reviewed: Any) -> None:
     source = {"path": "rows.csv", "input": "sentence", "output": "label", "weight": 1}
     _, stats = reviewed(
         lambda rows: [
-            {"id": rows[f"rows.csv:{n}"].id, "decision": "keep"} for n in (2, 3)
+            {"id": row.id, "decision": "keep"} for row in list(rows.values())[:2]
         ] + [{"id": "f" * 16, "decision": "drop"}],
         sources=[source], mix=mix,
     )  # fmt: skip

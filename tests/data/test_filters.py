@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from needed_options import needed_options
 
 from luthier.chat import Rendered
 from luthier.data.candidate import Candidate
@@ -38,15 +39,6 @@ def judge(name: str, rows: list[Candidate], **options: Any) -> list[str | None]:
     return reasons
 
 
-FILE, MODEL = "a file of rows", "a tiny model"
-NEEDED = {
-    "decontamination": {"against": FILE},
-    "relevance": {"seeds": FILE, "maximum": 0.99},
-    "perplexity": {"min_perplexity": 1e-9, "model": MODEL},
-}
-"""What a filter must be told, since it would do nothing without."""
-
-
 @pytest.mark.parametrize("name", FILTERS.names())
 def test_every_filter_is_described_documented_and_lets_a_good_row_pass(
     name: str, tmp_path: Path, tiny_model_dir: Path
@@ -56,13 +48,9 @@ def test_every_filter_is_described_documented_and_lets_a_good_row_pass(
     options = inspect.signature(build).parameters.values()
     assert build.__doc__ and all(p.kind is p.KEYWORD_ONLY for p in options)
     good = [row("We will build ten clinics."), row("Nobody knows why it rained.", "False")]
-    file = tmp_path / "rows.csv"
-    file.write_text("input,output\nWhen do the storks leave?,In August.\n")
-    needed = NEEDED.get(name, {})
+    needed = needed_options(name, tmp_path, tiny_model_dir)
     assert {p.name for p in options if p.default is p.empty} <= needed.keys()
-    places = {FILE: str(file), MODEL: str(tiny_model_dir)}
-    given = {option: places.get(str(value), value) for option, value in needed.items()}
-    assert judge(name, good, **given) == [None, None]
+    assert judge(name, good, **needed) == [None, None]
     if needed:
         with pytest.raises((DataError, LuthierError, TypeError)):
             FILTERS.build(name)

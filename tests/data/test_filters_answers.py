@@ -198,6 +198,7 @@ def test_endings_without_a_full_stop_pass() -> None:
             "the gulls went in\nand I have nowhere left to go with\nmy umbrella and the",
         ),
         row("Count.", "int x = 0;\nx++"),
+        row("What is it?", "the " * 24 + "the"),
         row("What is it called?", "After all that we know of it today it is called vitamin A"),
         row("List them.", "- oak\n- elm\n---"),
         row("Write to her.", f"{LONG}again.\nLooking forward to seeing you,"),

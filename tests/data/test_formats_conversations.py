@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from format_rows import one, read, reason
 
-from luthier.data.formats import guanaco, lima, messages, oig, preference, sharegpt
+from luthier.data.formats import (
+    guanaco,
+    lima,
+    messages,
+    oig,
+    preference,
+    prompt_completion,
+    sharegpt,
+)
 from luthier.data.importing.recognise import CERTAIN, recognise
 from luthier.data.rows import Reject, Row
 from luthier.errors import DataError
@@ -110,7 +118,7 @@ def test_functions_are_the_older_name_of_tools() -> None:
     row = one(messages, record)
     assert row.messages[1].tool_calls == '[{"name": "add", "arguments": {}}]'
     assert row.messages[2] == Message("tool", "2", name="add")
-    assert row.tools == '[{"name": "add"}]'
+    assert row.tools == '[{"type": "function", "function": {"name": "add"}}]'
 
 
 @pytest.mark.parametrize(
@@ -245,6 +253,55 @@ def test_sharegpt_conversations_can_be_trimmed() -> None:
     assert "nobody says anything" in reason(sharegpt, {"conversations": said}, trim=True)
 
 
+@pytest.mark.parametrize(
+    ("importer", "record"),
+    [
+        (sharegpt, {"conversations": turns(("human", "hi"), ("gpt", "ho"), ("human", "a"))}),
+        (sharegpt, {"conversations": turns(("gpt", "x"), ("human", "hi"), ("gpt", "ho"))}),
+        (messages, {"messages": [{"role": "user", "content": "hi"},
+                                 {"role": "assistant", "content": "ho"},
+                                 {"role": "user", "content": "a"}]}),
+        (oig, {"text": "<human>: hi\n<bot>: ho\n<human>: a"}),
+        (guanaco, {"text": "### Human: hi### Assistant: ho### Human: a"}),
+    ],
+)  # fmt: skip
+def test_rejects_name_the_option_that_mends_them(importer: Any, record: dict[str, Any]) -> None:
+    assert reason(importer, record).endswith("(format option trim: true cuts that off)")
+    assert one(importer, record, trim=True).messages == (USER, ANSWER)
+
+
+def test_rejects_name_no_option_that_would_not_help() -> None:
+    for said in (
+        (("human", "hi"),),
+        (("human", "hi"), ("human", "a"), ("gpt", "b"), ("human", "c")),
+    ):
+        assert "trim" not in reason(sharegpt, {"conversations": turns(*said)})
+    assert "trim" not in reason(preference, {"prompt": "a", "chosen": turns(("human", "b"))})
+
+
+def test_prompts_and_completions_may_be_turns() -> None:
+    prompt = [{"role": "user", "content": "hi"}]
+    record = {"prompt": prompt, "completion": [{"role": "assistant", "content": "ho"}], "id": 7}
+    row = one(prompt_completion, record)
+    assert row.messages == (USER, ANSWER) and row.fields == record
+    named = one(prompt_completion, {**record, "system": "S", "tools": [{"name": "f"}]})
+    assert named.messages == (Message("system", "S"), USER, ANSWER) and named.tools
+    texts = {key: json.dumps(record[key]) for key in ("prompt", "completion")}
+    assert one(prompt_completion, texts).messages == (USER, ANSWER)
+    open_end = record | {"completion": [*record["completion"], *prompt]}  # type: ignore[misc]
+    assert reason(prompt_completion, open_end).endswith("(format option trim: true cuts that off)")
+    assert one(prompt_completion, open_end, trim=True).fields["trimmed"] == ["message 3 (user)"]
+    assert "no 'completion'" in reason(prompt_completion, {"prompt": prompt})
+    assert "message 2: role 'x'" in reason(
+        prompt_completion, {"prompt": prompt, "completion": [{"role": "x", "content": "a"}]}
+    )
+
+
+def test_cohere_calls_the_assistant_chatbot() -> None:
+    said = [{"role": "User", "content": "hi"}, {"role": "Chatbot", "content": "ho"}]
+    assert one(messages, {"messages": said}).messages == (USER, ANSWER)
+
+
 def test_sharegpt_rows_without_turns_say_what_they_have() -> None:
     found = reason(sharegpt, {"conversation_s": []})
     assert found.startswith("missing field: no 'conversations' in this row. Did you mean")
@@ -283,6 +340,18 @@ def test_oig_lines_begin_turns() -> None:
     assert row.fields["metadata"] == {"source": "x"}
 
 
+def test_lima_takes_the_marks_of_questions_and_answers_away() -> None:
+    row = one(lima, {"data": ["问：你好吗", "答：问：是标记"]})
+    assert [m.content for m in row.messages] == ["你好吗", "问：是标记"]
+    kept = one(lima, {"data": ["问：你好吗", "我很好"]})
+    assert [m.content for m in kept.messages] == ["问：你好吗", "我很好"]
+
+
+def test_oig_has_a_set_of_two_columns() -> None:
+    assert one(oig, {"user": "hi\n", "chip2": " ho"}).messages == (USER, ANSWER)
+    assert reason(oig, {"user": "hi", "chip2": ""}).startswith("no answer")
+
+
 def test_oig_texts_without_turns_are_rejected() -> None:
     assert reason(oig, {"text": "It rains."}).startswith("no turns: ")
     assert "the last message is from user" in reason(
@@ -298,6 +367,15 @@ def test_guanaco_texts_have_marks() -> None:
     assert "the last message is from user" in reason(guanaco, cut)
     assert one(guanaco, cut, trim=True).messages == (USER, ANSWER)
     assert reason(guanaco, {"text": "hi"}).startswith("no turns: ")
+
+
+@pytest.mark.parametrize("colon", [":", "："])
+def test_chats_of_belle_keep_their_turns(colon: str) -> None:
+    asked = f"Human{colon}hi\nAssistant{colon}ho\nHuman{colon} a\nAssistant{colon}"
+    row = one(guanaco, {"instruction": asked, "input": "", "output": "b"})
+    assert row.messages == (USER, ANSWER, Message("user", "a"), Message("assistant", "b"))
+    kept = one(guanaco, {"instruction": asked, "input": "", "output": ""}, answers="optional")
+    assert kept.messages == (USER, ANSWER, Message("user", "a"))
 
 
 def test_guanaco_columns_may_hold_a_chat() -> None:
@@ -350,6 +428,12 @@ def test_a_conversation_that_ends_with_one_of_the_sides_is_asked_without_it() ->
     record = {"messages": turns(("human", "hi"), ("gpt", "ho")), "chosen": "ho", "rejected": "no"}
     assert one(preference, record).messages == (USER, ANSWER)
     assert one(preference, record, side="rejected").messages == (USER, Message("assistant", "no"))
+
+
+def test_pairs_may_be_asked_with_a_trajectory() -> None:
+    before = turns(("user", "a"), ("assistant", "b"), ("user", "hi"))
+    row = one(preference, {"trajectory": before, "chosen": "ho", "rejected": "no"})
+    assert row.messages == (Message("user", "a"), Message("assistant", "b"), USER, ANSWER)
 
 
 def test_a_system_message_of_a_pair_is_kept() -> None:

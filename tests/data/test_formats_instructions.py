@@ -61,6 +61,15 @@ def test_alpaca_keeps_earlier_turns_and_the_system_message() -> None:
                          ("assistant", "d")]  # fmt: skip
 
 
+def test_alpaca_reads_earlier_turns_by_role_too() -> None:
+    history = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    row = one(alpaca, {"instruction": "c", "output": "d", "history": history})
+    assert said(row) == [("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+    assert "the last message is from user" in reason(
+        alpaca, {"instruction": "c", "output": "d", "history": history[:1]}
+    )
+
+
 @pytest.mark.parametrize(
     ("record", "why"),
     [

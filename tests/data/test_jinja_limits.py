@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +96,88 @@ def test_other_files_are_not_read(code: str) -> None:
         assert rendered("{{ a }}") == ROW["a"]
 
 
+BIG = "'x' * 900000"
+KEPT = {
+    "append": "{% set x = [] %}{% for i in range(100000) %}{% set _ = x.append(BIG) %}{% endfor %}",
+    "insert": "{% set x = [] %}{% for i in range(999) %}{% set _ = x.insert(0, BIG) %}{% endfor %}",
+    "extend": "{% set x = [] %}{% for i in range(999) %}{% set _ = x.extend([BIG]) %}{% endfor %}",
+    "update": "{% set d = {} %}{% for i in range(100000) %}{% set _ = d.update({i: BIG}) %}"
+    "{% endfor %}",
+    "setdefault": "{% set d = {} %}{% for i in range(999) %}{% set _ = d.setdefault(i, BIG) %}"
+    "{% endfor %}",
+    "a list in itself": "{% set x = [1] %}{% for i in range(90) %}{% set _ = x.extend(x) %}"
+    "{% endfor %}",
+    "numbers": "{% set x = [] %}{% for i in range(999) %}{% set _ = x.extend(range(100000)) %}"
+    "{% endfor %}",
+    "what a loop gives": "{% for x in [[]] %}{% for i in range(999) %}{% set _ = x.append(BIG) %}"
+    "{% endfor %}{% endfor %}",
+    "what a macro is given": "{% macro m(x) %}{% for i in range(999) %}{% set _ = x.append(BIG) %}"
+    "{% endfor %}{% endmacro %}{{ m([]) }}",
+    "a field": "{% for i in range(999) %}{% set _ = xs.append(BIG) %}{% endfor %}",
+    "namespace": "{% set n = namespace(a=[]) %}{% for i in range(999) %}{% set n.a = n.a + [BIG] %}"
+    "{% endfor %}",
+    "chain": "{% set n = namespace(a=[]) %}{% for i in range(999) %}{% set n.a = [n.a, BIG] %}"
+    "{% endfor %}",
+    "chain of objects": "{% set n = namespace(a=0) %}{% for i in range(999) %}"
+    "{% set n.a = {'next': n.a, 'text': BIG} %}{% endfor %}",
+    "chain of namespaces": "{% set n = namespace(a=0) %}{% for i in range(999) %}"
+    "{% set n.a = namespace(a=n.a, b=BIG) %}{% endfor %}",
+    "parts": "{% set t = BIG %}{% set n = namespace(a=0) %}{% for i in range(999) %}"
+    "{% set n.a = (n.a, t[1:]) %}{% endfor %}",
+    "words": "{% set t = 'x ' * 9000 %}{% set x = [] %}{% for i in range(9999) %}"
+    "{% set _ = x.append(t.split()) %}{% endfor %}",
+    "views": "{% set x = [] %}{% for i in range(999) %}{% set _ = x.append({1: BIG}.values()) %}"
+    "{% endfor %}",
+    "methods": "{% set x = [] %}{% for i in range(999) %}{% set _ = x.append((BIG).upper) %}"
+    "{% endfor %}",
+    "cyclers": "{% set x = [] %}{% for i in range(999) %}{% set _ = x.append(cycler(BIG)) %}"
+    "{% endfor %}",
+    "what is missing": "{% set x = [] %}{% for i in range(999) %}"
+    "{% set _ = x.append({'a': BIG}.b) %}{% endfor %}",
+    "a filter's list": "{{ range(100000) | map('center', 9999) | list | length }}",
+    "a block": "{% set x %}{% for i in range(100000) %}{{ BIG }}{% endfor %}{% endset %}",
+    "a block of words": "{% set x %}{% for i in range(100000) %}" + "w" * 9000 + "{% endfor %}"
+    "{% endset %}",
+}  # fmt: skip
+IN_LITTLE_MEMORY = """
+import json, resource, sys
+from luthier.data.templating.template import Skipped, Template
+row = {"a": "x" * 1000, "xs": []}
+template = Template("t", "d", "{{ a }} ||| A", "", dialect="jinja")
+template.messages(row)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000,) * 2)
+for name, jinja in json.load(sys.stdin).items():
+    try:
+        Template("t", "d", jinja + "a ||| A", "", dialect="jinja").messages(row)
+        print(name, "| passed")
+    except Skipped as error:
+        print(name, "|", error)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="Linux counts memory there")
+def test_what_a_template_keeps_is_bounded() -> None:
+    given = json.dumps({name: text.replace("BIG", BIG) for name, text in KEPT.items()})
+    done = subprocess.run(
+        [sys.executable, "-c", IN_LITTLE_MEMORY], input=given, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split(" | ", 1) for line in done.stdout.splitlines())
+    assert list(found) == list(KEPT)
+    refused = ("too much memory: ", "too long: ", "too much work: ")
+    assert [n for n, said in found.items() if not said.startswith(refused)] == []
+
+
+def test_what_a_template_lets_go_of_is_not_counted() -> None:
+    loop = "{% set n = namespace(t='') %}{% for i in range(9000) %}{% set n.t = n.t ~ 'word ' %}"
+    assert len(rendered(f"{loop}{{% endfor %}}{{{{ n.t }}}}")) == 9000 * 5 - 1
+    loop = "{% for i in range(500) %}{% set t = ('x' * 90000 ~ i)[-3:] %}{{ t }}{% endfor %}"
+    assert len(rendered(loop)) == 1500
+    lists = "{% for i in range(3000) %}{% set l = [] %}{% set _ = l.append(a ~ i) %}{% endfor %}ok"
+    assert rendered(lists) == "ok"
+
+
 def test_ordinary_work_is_within_the_limits() -> None:
     assert rendered("{{ '%05.2f' % 1.5 }} {{ a[:3] | center(9) }} {{ 2 ** 10 }}") == (
         "01.50    xxx    1024"
@@ -138,6 +224,6 @@ def test_limits_hold_in_any_thread() -> None:
 
 
 def test_the_clock_stops_what_the_steps_let_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.data.templating.jinja_sandbox.MAX_SECONDS", 0.02)
+    monkeypatch.setattr("luthier.data.templating.jinja_budget.MAX_SECONDS", 0.02)
     with pytest.raises(Skipped, match=r"^too slow: template takes longer than 0.02 s"):
         rendered("{% for i in range(90000) %}{{ a | upper | lower | title | length }}{% endfor %}")

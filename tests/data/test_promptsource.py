@@ -109,10 +109,26 @@ def test_rows_are_skipped_with_a_reason(row: dict[str, Any], jinja: str, reason:
         rendered(jinja, row, "x ||| y")
 
 
+@pytest.mark.parametrize("row", [{"a": "x"}, {"a": "x", "b": None}])
+@pytest.mark.parametrize(
+    ("test", "found"),
+    [
+        ("b", "no"), ("not b", "yes"), ("b.c", "no"), ("b['c']", "no"), ("b is none", "yes"),
+        ("b == none", "yes"), ("b != none", "no"), ("a == b", "no"), ("b and b.c", "no"),
+        ("b is string", "no"), ("(b or a) == 'x'", "yes"),
+    ],
+)  # fmt: skip
+def test_a_key_that_is_left_out_is_as_null_in_tests(
+    test: str, found: str, row: dict[str, Any]
+) -> None:
+    jinja = f"{{% if {test} %}}yes{{% else %}}no{{% endif %}} ||| A"
+    assert rendered(jinja, row) == [found, "A"]
+
+
 def test_missing_fields_are_named_and_may_be_asked_about() -> None:
-    for jinja in ("{{b}}", "{% if b %}x{% endif %}", "{{b.c}}", "{% for x in b %}{% endfor %}",
-                  "{{b | lower}}", "{{a + b}}", "{% if a == b %}{% endif %}",
-                  "{% set b = b %}{{b}}"):  # fmt: skip
+    for jinja in ("{{b}}", "{{b.c}}", "{% for x in b %}{% endfor %}", "{{b | lower}}",
+                  "{{a + b}}", "{% set b = b %}{{b}}", "{{b.c.d}}", "{{b[0]}}", "{{b.strip()}}",
+                  "{{a in b}}", "{{b < 1}}"):  # fmt: skip
         with pytest.raises(MissingField, match=r"^b$"):
             rendered(f"{jinja} ||| A", {"a": "x"})
     asks = "{{b is defined}} {{b | default('none')}} {{a.c is defined}} {% if a.c %}c{% endif %}"

@@ -32,6 +32,7 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     ("alpaca", {"instruction": "a", "input": "", "output": "b", "history": []}),
     ("alpaca", {"Instruction": "a", "Input": "", "Output": "b"}),
     ("alpaca", {"Instruction": "a", "Context": "c", "Response": "b"}),
+    ("alpaca", {"instruction": "a", "input": "b", "output": 1}),
     ("sharegpt", {"id": "1", "conversations": TALK}),
     ("sharegpt", {"conversations": TALK, "tools": "[]"}),
     ("sharegpt", {"conversations": json.dumps(TALK)}),
@@ -39,13 +40,22 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     ("messages", {"messages": OPENAI, "prompt": "hi"}),
     ("messages", {"messages": json.dumps(OPENAI)}),
     ("lima", {"conversations": ["hi", "ho"], "source": "x"}),
+    ("lima", {"data": ["问：你好吗", "答：我很好"]}),
+    ("oig", {"user": "Name a tree.", "chip2": "Oak."}),
     ("oig", {"text": "<human>: hi\n<bot>: ho", "metadata": {}}),
     ("guanaco", {"text": "### Human: hi### Assistant: ho"}),
     ("guanaco", {"instruction": "User: a\nAssistant: b", "input": "User: c", "output": "d"}),
+    ("guanaco", {"instruction": "Human:a\nAssistant:b\nHuman:c\nAssistant:", "input": "",
+                 "output": "d"}),
     ("preference", {"prompt": "a", "chosen": "b", "rejected": "c"}),
     ("preference", {"conversations": TALK[:1], "chosen": TALK[1], "rejected": TALK[1]}),
     ("preference", {"messages": OPENAI, "label": True}),
     ("preference", {"prompt": "a", "completion": "b", "label": False}),
+    ("preference", {"trajectory": TALK[:1], "chosen": "b", "rejected": "c"}),
+    ("preference", {"chosen": OPENAI, "rejected": OPENAI}),
+    ("prompt_completion", {"prompt": OPENAI[:1], "completion": OPENAI[1:]}),
+    ("messages", {"messages": OPENAI, "prompt": OPENAI[:1], "completion": OPENAI[1:]}),
+    ("sharegpt", {"conversations": TALK, "user": "hi", "chip2": "ho"}),
     ("openassistant", {"message_tree_id": "a", "prompt": {"text": "a", "replies": []}}),
     ("openassistant", {"message_id": "a", "parent_id": None, "text": "x", "role": "prompter"}),
     ("self_instruct", {"instruction": "a", "instances": [{"input": "", "output": "b"}]}),
@@ -62,10 +72,16 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     ("evol_instruct", {"idx": 1, "Instruction": "a"}),
     ("instructwild", {"instruction": "a", "instruction_type": "b", "special_tag": ""}),
     ("instructwild", {"instruction": "a"}),
+    ("instructwild", {"instruction": "a b", "most_similar": {"c": 0.1}, "request_idx": 4,
+                      "avg_similarity_score": 0.1, "metadata": {"response": {"text": "a b"}}}),
+    ("instructwild", {"instruction": "a b", "is_classification": " Yes"}),
     ("chain_of_thought", {"question": "a", "answer": "b", "rationale": "c"}),
     ("columns", {"input": "a", "output": "b"}),
     ("built", built.EXAMPLE),
     ("text", {"text": "It rains.", "url": "x"}),
+    ("text", {"text": "It rains.", "title": "Rain today", "timestamp": "2019-04-25T12:57:54Z",
+              "language_score": 0.9, "file_path": "s3://a b/c", "meta": {"set": "Common Crawl"}}),
+    ("text", {"text": "Users ask: what is <|im_start|>? An assistant: it is a mark."}),
 ]  # fmt: skip
 
 
@@ -107,6 +123,92 @@ def test_below_certainty_the_format_is_asked_for(tmp_path: Path) -> None:
     assert "`format: columns, input: sentence, output: label`" in said
     assert "`--format columns --option input=sentence --option output=label`" in said
     assert "  input: a b c\n  output: yes" in said
+
+
+QUESTION = {"instruction": "Name a tree."}
+SENTENCE = {"text": "It rains in the town."}
+TURNS = [{"question": "Why?", "answer": "So it is."}]
+UNREAD: list[tuple[str, str, dict[str, Any]]] = [
+    ("instructwild", "completions", QUESTION | {"completions": [{"response": "An oak."}]}),
+    ("instructwild", "conversations", QUESTION | {"conversations": TURNS}),
+    ("instructwild", "raw_instances", QUESTION | {"raw_instances": "Output: An oak."}),
+    ("instructwild", "generations", QUESTION | {"generations": ["An oak."], "model_name": "m"}),
+    ("instructwild", "chosen_response", QUESTION | {"chosen_response": "An oak.", "no": 1}),
+    ("instructwild", "code", QUESTION | {"instruction_type": "Coding", "code": "print(1)"}),
+    ("instructwild", "solution", QUESTION | {"solution": "An oak."}),
+    ("columns", "", QUESTION | {"target": "Oak"}),
+    ("evol_instruct", "Code", {"Instruction": "Name a tree.", "Code": "print(1)"}),
+    ("chain_of_thought", "options", {"question": "Which?", "options": ["A) an oak", "B) a beech"],
+                                     "answer": "A", "rationale": "It is an oak."}),
+    ("columns", "", SENTENCE | {"summary": "Rain.", "title": "Weather"}),
+    ("columns", "", SENTENCE | {"selected_text": "rains in", "sentiment": "negative"}),
+    ("columns", "", SENTENCE | {"target": 1}),
+    ("columns", "", SENTENCE | {"question": "What falls?", "answer": "Rain."}),
+    ("columns", "", SENTENCE | {"question_id": 3, "category": "weather"}),
+    ("text", "notes", SENTENCE | {"notes": {"by": "an expert of rain"}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "column", "record"), UNREAD)
+def test_nothing_is_certain_that_leaves_texts_unread(
+    tmp_path: Path, name: str, column: str, record: dict[str, Any]
+) -> None:
+    found = recognise(lines(tmp_path / "rows.jsonl", *[record] * 20))
+    assert found.format == name and found.confidence < CERTAIN
+    with pytest.raises(DataError, match="which format is it") as error:
+        require(found)
+    if column:
+        assert f"as {name} nothing reads what {column}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nho<|im_end|>",
+        "<s>[INST] hi [/INST] ho </s>", "[INST] <<SYS>>\nS\n<</SYS>>\n\nhi [/INST] ho",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>",
+        "<bos><start_of_turn>user\nhi<end_of_turn>", "<|user|>\nhi</s>\n<|assistant|>\nho",
+        "### Instruction:\nhi\n\n### Response:\nho",
+        "Below is a task. Do it.\n\n### Instruction:\nhi\n\n### Response:\nho",
+        "Human: hi\n\nAssistant: ho", "USER: hi ASSISTANT: ho", "\n\nHuman: hi\n\nAssistant: ho",
+    ],
+)  # fmt: skip
+def test_a_chat_written_down_is_no_plain_text_for_sure(tmp_path: Path, text: str) -> None:
+    found = recognise(lines(tmp_path / "rows.jsonl", *[{"text": text}] * 3))
+    assert found.format == "text" and found.confidence < CERTAIN
+    with pytest.raises(DataError, match="texts begin with the marks of a chat"):
+        require(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "advice"),
+    [
+        ("a.json", '{"data": [{"instruction": "a"}]}', "Its rows seem to stand in 'data'"),
+        ("a.json", '{"a": {"0": "x"}, "b": {"0": "y"}}', "hold a whole column; .*orient='records'"),
+        ("a.jsonl", '{"id": 1, "turns": ["a", "b"]}\n' * 3, "could be written as `messages`"),
+        ("a.jsonl", '{"problem": "a b", "proof": "c d", "hint": "e f"}\n' * 3,
+         "--format columns --option input=NAME --option output=NAME"),
+    ],
+)  # fmt: skip
+def test_what_fits_no_format_is_not_sent_to_columns(
+    tmp_path: Path, name: str, text: str, advice: str
+) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"no format is known to have such rows: .*{advice}") as e:
+        require(recognise(tmp_path / name))
+    assert "Known formats: alpaca, " in str(e.value)
+    assert "which format is it" not in str(e.value)
+
+
+def test_pairs_that_ask_nothing_are_no_pairs(tmp_path: Path) -> None:
+    record = {"history_of": "x", "chosen": "a", "rejected": "b"}
+    found = recognise(lines(tmp_path / "rows.jsonl", record, record))
+    assert found.confidence < CERTAIN and "preference" not in dict(found.candidates)
+
+
+def test_a_number_among_choices_is_no_answer_for_sure(tmp_path: Path) -> None:
+    record = {"instruction": "Which?", "choices": ["an oak", "a beech"], "answer": 1}
+    assert recognise(lines(tmp_path / "rows.jsonl", record, record)).confidence < CERTAIN
 
 
 def test_a_mixture_is_not_certain(tmp_path: Path) -> None:
@@ -183,7 +285,7 @@ def test_templates_are_no_rows(tmp_path: Path, name: str, text: str, what: str) 
         ("a.jsonl", b"\n \n", "no rows in it|only blank lines"),
         ("a.json", b"[]", "there are no rows in it"),
         ("a.md", b"# x", "unknown kind of file"),
-        ("a.csv", b'a,b\n"c,d\n' * 3, "a quote opened in this row is not closed"),
+        ("a.csv", b'a,b\n"c,d\n"e,f\n', "a quote opened in this row is not closed"),
         ("a.json", b"{", "expected a list of objects"),
         ("a.yaml", b"a: 1\n", "is YAML, which holds no rows"),
         ("a.jsonl", "{}".encode("utf-16"), "UTF-16"),
@@ -197,8 +299,9 @@ def test_what_holds_no_rows_says_so(tmp_path: Path, name: str, content: bytes, w
 
 def test_tables_are_recognised_by_their_columns_or_cells(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    path.write_text('instruction,input,output\na,,"b, c"\n')
-    assert recognise(path).format == "alpaca"
+    for text in ('instruction,input,output\na,,"b, c"\n', 'instruction;input;output\na;;"b; c"\n'):
+        path.write_text(text)
+        assert recognise(path).format == "alpaca"
     path = tmp_path / "cot.tsv"
     path.write_text('Is "a?\tyes\tIt is so since it is.\n' * 20)
     found = recognise(path)

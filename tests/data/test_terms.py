@@ -88,6 +88,16 @@ def test_the_catalogue_is_asked_and_the_recipe_has_the_last_word() -> None:
     assert terms_of(mine, catalog.entry("alpaca")).commercial == "yes"
 
 
+def test_copies_of_a_set_are_known_by_their_hub_ids() -> None:
+    assert (
+        catalog.by_home("tatsu-lab/alpaca") == catalog.by_home("yahma/alpaca-cleaned") == "alpaca"
+    )
+    assert catalog.by_home("OpenAssistant/oasst2") == "openassistant"
+    assert catalog.by_home("nobody/alpaca") is None
+    homes = [h for n in catalog.names() for h in (catalog.entry(n).home, *catalog.entry(n).also)]
+    assert len(set(homes)) == len(homes)
+
+
 def test_a_row_may_say_more_than_its_source() -> None:
     source = terms_of(SourceConfig(path="x.json", licence="Apache-2.0"), None)
     assert source.commercial == "yes"

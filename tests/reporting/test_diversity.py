@@ -31,6 +31,9 @@ from luthier.reporting.similar_pairs import most_similar_pairs
         ("Explain photosynthesis in simple words.", ("explain", "photosynthesis")),
         ("Translate into French: good morning", ("translate", "french")),
         ("Describe briefly the series you like.", ("describe", "series")),
+        ("Identify the bias.", ("identify", "bias")),
+        ("Stretch the canvas.", ("stretch", "canvas")),
+        ("List the areas.", ("list", "area")),
         ("Explain!", ("explain", None)),
     ],
 )

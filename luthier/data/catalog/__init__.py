@@ -45,6 +45,8 @@ class Entry(Section):
     """Importer."""
     home: str
     """Hub id or address."""
+    also: list[str] = []
+    """Hub ids of copies and later versions that were made in the same way, on the same terms."""
     paper: str | None
     """arXiv number."""
     use: str
@@ -72,5 +74,5 @@ def entry(name: str) -> Entry:
 
 
 def by_home(hub: str) -> str | None:
-    """The set that lives under a hub id; None where the catalogue does not have it."""
-    return next((name for name in names() if entry(name).home == hub), None)
+    """The set that lives under a hub id, or a copy of it; None where the catalogue does not have it."""
+    return next((n for n in names() if hub in (entry(n).home, *entry(n).also)), None)

@@ -11,6 +11,9 @@ from luthier.data.rows import Reject, Row, Table
 from luthier.errors import DataError
 from luthier.example import Origin
 
+_BATCH = 256
+"""Rows that are read at a time."""
+
 
 def open_parquet(path: Path, name: str) -> Table:
     """Open a Parquet file; class numbers become the names they stand for.
@@ -24,6 +27,11 @@ def open_parquet(path: Path, name: str) -> Table:
         total = pq.read_metadata(path).num_rows
     except (OSError, ValueError) as error:
         raise DataError(f"{name}: not a readable Parquet file: {error}") from None
+    schema = pq.read_schema(path)
+    if any(_holds_map(kind) for kind in schema.types):
+        table = Table(name, iter(()), schema.names, total=total)
+        table.records = _map_rows(path, table)
+        return table
     table = _dataset(name, "parquet", data_files=glob.escape(str(path)), split="train")
     table.total = total
     return table
@@ -63,6 +71,46 @@ def _dataset(table_name: str, path: str, **options: Any) -> Table:
     return table
 
 
+def _holds_map(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_map(kind):
+        return True
+    return any(_holds_map(kind.field(n).type) for n in range(kind.num_fields))
+
+
+def _map_rows(path: Path, table: Table) -> Iterator[Row | Reject]:
+    """Rows of a file with columns of type map, which `datasets` has no feature for (5.2)."""
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH):
+                for number, record in enumerate(batch.to_pylist(), number + 1):  # noqa: B020
+                    table.place[0] = number
+                    yield _row(Origin(table.name, number, "row"), _plain(record))
+    except (OSError, ValueError) as error:
+        origin = Origin(table.name, number + 1, "row")
+        raise DataError(f"{origin}: reading stopped: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A value with its maps, which pyarrow gives as lists of tuples, as objects.
+
+    Where a key stands twice in one, or is no text, it is a list of pairs.
+    """
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if not isinstance(value, list):
+        return value
+    if not any(isinstance(one, tuple) for one in value):
+        return [_plain(one) for one in value]
+    pairs = [(key, _plain(one)) for key, one in value]
+    plain = all(isinstance(key, str) for key, _ in pairs) and len(dict(pairs)) == len(pairs)
+    return dict(pairs) if plain else [list(pair) for pair in pairs]
+
+
 def _class_names(features: Any, kind: Any) -> dict[str, Callable[[int], str]]:
     """Columns of class numbers, and how to turn a number into the name that was written."""
     return {name: f.int2str for name, f in features.items() if isinstance(f, kind)}
@@ -80,13 +128,17 @@ def _dataset_rows(
                 if fields[column] is not None:
                     # -1 is how `datasets` marks rows whose label is withheld.
                     fields[column] = named(fields[column]) if fields[column] >= 0 else None
-            origin = Origin(table.name, number, "row")
-            text = "".join(v for v in fields.values() if isinstance(v, str))
-            broken = "NUL byte: the row holds a character with code 0" if "\0" in text else None
-            yield Reject(origin, broken, fields) if broken else Row(origin, fields)
+            yield _row(Origin(table.name, number, "row"), fields)
     except (OSError, ValueError) as error:
         origin = Origin(table.name, number + 1, "row")
         raise DataError(f"{origin}: reading stopped: {error}") from None
+
+
+def _row(origin: Origin, fields: dict[str, Any]) -> Row | Reject:
+    text = "".join(v for v in fields.values() if isinstance(v, str))
+    if "\0" in text:
+        return Reject(origin, "NUL byte: the row holds a character with code 0", fields)
+    return Row(origin, fields)
 
 
 def _unusable(name: str, error: Exception) -> DataError:

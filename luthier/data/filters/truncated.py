@@ -111,7 +111,10 @@ def _is_bare_item(answer: str) -> bool:
 
 
 def _open_prose(answer: str, question: str, min_words: int) -> str:
-    word = answer[-20:].split()[-1].strip("*_")
+    tail = answer[-40:].split()
+    word = tail[-1].strip("*_")
+    if tail[-2:] == [word, word]:
+        return ""  # a loop, which is another filter's
     last = word.casefold()
     seldom = _SELDOM_LAST.fullmatch(last)
     if not (answer[-1] == "," or seldom or _OPEN_WORDS.fullmatch(last) or _NO_END.fullmatch(last)):

@@ -7,9 +7,10 @@ from typing import IO, Any
 
 from luthier.data.config import SourceConfig
 from luthier.data.importing import outgoing
-from luthier.data.importing.conversation import Unfit, checked
+from luthier.data.importing.conversation import ANY, Unfit, checked, messages_of
 from luthier.data.importing.instructions import (
     ANSWERS,
+    SYSTEM,
     each,
     exchange,
     joined,
@@ -17,8 +18,10 @@ from luthier.data.importing.instructions import (
     named,
     require_choice,
     text_of,
+    with_system,
 )
 from luthier.data.importing.sample import Sample
+from luthier.data.importing.side_columns import unread
 from luthier.data.rows import Reject, Row, Table, kind_of
 from luthier.example import Message
 
@@ -27,6 +30,7 @@ INPUT = ("input", "context", "Input", "Context")
 OUTPUT = (
     "output", "response", "completion", "answer", "Output", "Response", "Completion", "Answer",
 )  # fmt: skip
+_READ = (*INSTRUCTION, *INPUT, *OUTPUT, *SYSTEM, "history")
 EXAMPLE: dict[str, Any] = {"instruction": "Name the colour.", "input": "grass", "output": "Green."}
 """A record of this format."""
 
@@ -36,8 +40,9 @@ def rows(
 ) -> Iterator[Row | Reject]:
     """Rows whose question is the instruction and, under it, the input.
 
-    `history` is a list of pairs (question, answer) that came before, `system` a system message, as
-    LLaMA-Factory reads them. GPTeacher calls the output `response`, Dolly the input `context`.
+    `history` is a list of pairs (question, answer) that came before, or of {role, content},
+    `system` (or `system_prompt`) a system message, as LLaMA-Factory reads them. GPTeacher calls
+    the output `response`, Dolly the input `context`.
 
     Args:
         table: the opened file.
@@ -63,10 +68,8 @@ def instruct(row: Row, answers: str = "required") -> Row:
     plain: dict[str, Any] = {"instruction": instruction, "input": given or ""}
     if answer is not None:
         plain["output"] = answer
-    system = text_of(fields, ("system",))
     asked = [*_earlier(fields), Message("user", joined(instruction, given))]
-    if system and system.strip():
-        asked.insert(0, Message("system", system))
+    asked = list(with_system(asked, fields))
     return exchange(row, {**fields, **plain}, asked, answer, answers)
 
 
@@ -74,9 +77,13 @@ def _earlier(fields: Mapping[str, Any]) -> list[Message]:
     history = fields.get("history")
     if history in (None, "", []):
         return []
+    if isinstance(history, list) and isinstance(history[0], dict):
+        turns = messages_of(history, ANY)
+        checked(list(enumerate(turns, 1)), alternating=True)
+        return turns
     if not isinstance(history, list):
         raise Unfit(f"wrong type: 'history' holds {kind_of(history)}, expected a list of pairs")
-    turns: list[Message] = []
+    turns = []
     for number, pair in enumerate(history, 1):
         texts = list(pair) if isinstance(pair, (list, tuple)) else []
         if len(texts) != 2 or not all(isinstance(t, str) for t in texts):
@@ -95,7 +102,9 @@ def fits(sample: Sample) -> float:
     asks = sample.share(
         lambda r: any(isinstance(r.get(name), str) for name in INSTRUCTION) and "instances" not in r
     )
-    answers = sample.share(lambda r: any(isinstance(r.get(name), str) for name in OUTPUT))
+    # A number may be the place of the answer in a list of choices.
+    kinds = str if unread(sample, _READ) else (str, int, float)
+    answers = sample.share(lambda r: isinstance(r.get(str(named(r, OUTPUT))), kinds))
     if answers < 0.5:
         return 0.0
     told = sample.share(lambda r: "history" in r or named(r, INPUT) is not None)
@@ -117,4 +126,4 @@ def _record(row: Row) -> dict[str, Any]:
         record["system"] = system
     if pairs:
         record["history"] = [list(pair) for pair in pairs]
-    return outgoing.with_others(record, row, reserved=("system", "history"))
+    return outgoing.with_others(record, row, reserved=(*SYSTEM, "history"))

@@ -20,11 +20,13 @@ from luthier.data.importing.instructions import (
     text_of,
 )
 from luthier.data.importing.sample import Sample
+from luthier.data.importing.side_columns import said_of, unread
 from luthier.data.rows import Reject, Row, Table
 from luthier.example import Origin
 
 COLUMNS = ("question", "answer", "explanation")
 _EXPLANATIONS = ("explanation", "rationale", "chain_of_thought", "cot")
+_READ = (*COLUMNS, *_EXPLANATIONS)
 # `\n` of a line break, but not of LaTeX's \neq and the like. Some of its words are also what a
 # line begins with: `\ne` is no sign where that line says `e) ...`, `e = ...`, `e^x` or `e-mail`;
 # `\ni` is one only between two others, as in `A \ni x`, since "i think" is likelier; `\nless` is
@@ -88,7 +90,8 @@ def fits(sample: Sample) -> float:
         lambda r: "question" in r and "answer" in r and any(n in r for n in _EXPLANATIONS)
     )
     if told:
-        return 0.97 * told
+        # Without its options or its passage a question is another one.
+        return (0.6 if unread(sample, _READ) else 0.97) * told
     cells = sample.cells
     if not cells or _is_header(cells[0]):
         return 0.0
@@ -98,6 +101,11 @@ def fits(sample: Sample) -> float:
     # An answer is short, an explanation a sentence.
     longer = sum(len(why) > len(answer) and " " in why.strip() for _, answer, why in three)
     return 0.94 * longer / len(three) if longer > 0.7 * len(three) else 0.4
+
+
+def doubt(sample: Sample) -> str:
+    """What speaks against it, to be told after the columns; empty: nothing."""
+    return said_of(unread(sample, _READ), "chain_of_thought") if sample.has("question") else ""
 
 
 def open_file(path: Path, name: str) -> Table:

@@ -7,6 +7,7 @@ import decimal
 from collections.abc import Iterator
 from typing import Any
 
+from luthier.data.asked import Asked, mapped_columns
 from luthier.data.config import SourceConfig
 from luthier.data.files.mapping import mapped
 from luthier.data.importing.sample import Sample
@@ -29,12 +30,22 @@ def rows(table: Table, source: SourceConfig) -> Iterator[Row | Reject]:
 
     The other columns keep their own names.
     """
-    wanted = {**source.fields, "input": source.input, "output": source.output}
-    for row in mapped(table, wanted):
+    wanted = mapped_columns(source)
+    return rows_asked(table, Asked(wanted, frozenset(wanted)))
+
+
+def rows_asked(table: Table, asked: Asked) -> Iterator[Row | Reject]:
+    """The same, as far as the templates of the rows ask for it.
+
+    Args:
+        table: the opened file.
+        asked: the fields that a row must have, and those that must be text.
+    """
+    for row in mapped(table, asked.required):
         if isinstance(row, Row):
-            for name, column in wanted.items():
+            for name, column in asked.required.items():
                 value = row.fields[name]
-                if not isinstance(value, _TEXTUAL):
+                if name in asked.printed and not isinstance(value, _TEXTUAL):
                     reason = f"wrong type: column '{column}' holds {kind_of(value)}, expected text"
                     row = Reject(row.origin, reason, row.fields)
                     break

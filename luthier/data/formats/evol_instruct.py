@@ -16,10 +16,17 @@ from luthier.data.importing.instructions import (
     text_of,
 )
 from luthier.data.importing.sample import Sample
+from luthier.data.importing.side_columns import CROWDED, said_of, unread
 from luthier.data.rows import Reject, Row, Table
 
 EXAMPLE: dict[str, Any] = {"instruction": "Name a colour, and say why.", "output": "Green: calm."}
 """A record of this format."""
+ALSO_READS = ("alpaca", "sharegpt")
+"""Formats in whose records its sets are published, too."""
+_READ = (
+    *alpaca.INSTRUCTION, *alpaca.INPUT, *alpaca.OUTPUT, *sharegpt.NAMES, "system", "history",
+    "Skill", "Difficulty",
+)  # fmt: skip
 OFTEN_UNANSWERED = True
 """Its files are questions as often as not; a conversion keeps them."""
 
@@ -56,6 +63,16 @@ def _row(row: Row, answers: str) -> Row:
 
 def fits(sample: Sample) -> float:
     """How sure it is that a file is of this format."""
+    sure = _fits(sample)
+    return min(sure, CROWDED) if sure and unread(sample, _READ) else sure
+
+
+def doubt(sample: Sample) -> str:
+    """What speaks against it, to be told after the columns; empty: nothing."""
+    return said_of(unread(sample, _READ), "evol_instruct")
+
+
+def _fits(sample: Sample) -> float:
     asks = sample.has("Instruction")
     if asks > 0.5 and sample.has("Skill", "Difficulty") > 0.5:
         return 0.97 * asks

@@ -9,13 +9,15 @@ from luthier.data.config import SourceConfig
 from luthier.data.importing import outgoing
 from luthier.data.importing.instructions import (
     ANSWERS,
+    SYSTEM,
     each,
     exchange,
     lacking,
+    over,
     require_choice,
     text_of,
 )
-from luthier.data.importing.sample import Sample
+from luthier.data.importing.sample import Sample, has_system
 from luthier.data.rows import Reject, Row, Table
 
 _TASK = ("_task_source", "_task_name", "task_source", "task_name")
@@ -30,7 +32,8 @@ def rows(
 
     Where `inputs` and `targets` hold token ids, as in dumps of seqio, the texts are those of
     `inputs_pretokenized` and `targets_pretokenized`. `_task_source`, `_template_type` and the like
-    stay in `fields`.
+    stay in `fields`; an `input` or `output` of the file's own becomes `input_column` or
+    `output_column`.
 
     Args:
         table: the opened file.
@@ -49,7 +52,7 @@ def _row(row: Row, answers: str) -> Row:
     plain: dict[str, Any] = {"input": asked}
     if answer is not None:
         plain["output"] = answer
-    return exchange(row, {**row.fields, **plain}, asked, answer, answers)
+    return exchange(row, over(row.fields, plain), asked, answer, answers)
 
 
 def _column(row: Row, name: str) -> tuple[str, ...]:
@@ -65,6 +68,8 @@ def fits(sample: Sample) -> float:
     )
     if sample.has("definition") > 0.5 or sample.has("answer_choices") > 0.5:
         return 0.8 * texts
+    if has_system(sample):
+        return 0.6 * texts  # which it would leave unread
     tokens = sample.has("inputs_pretokenized", "targets_pretokenized")
     tasks = sample.share(lambda r: any(name in r for name in _TASK))
     return max(0.97 * texts, (0.99 if tasks > 0.5 else 0.6) * tokens)
@@ -77,4 +82,5 @@ def write(rows: Iterable[Row], file: IO[str]) -> Iterator[Reject]:
 
 def _record(row: Row) -> dict[str, Any]:
     asked, answer = outgoing.single_turn(row, "flan")
-    return outgoing.with_others({"inputs": asked, "targets": answer}, row)
+    record = {"inputs": asked, "targets": answer}
+    return outgoing.with_others(record, row, reserved=("question", *SYSTEM))

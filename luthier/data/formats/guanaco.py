@@ -25,10 +25,13 @@ from luthier.data.rows import Reject, Row, Table
 from luthier.example import Message, Role
 
 _MARKS = re.compile(r"###[ \t]*(Human|Assistant):")
-_LINES = re.compile(r"^(User|Assistant|System):", re.MULTILINE)
+# BELLE's chats say Human, some with the colon of Chinese.
+_LINES = re.compile(r"^(User|Human|Assistant|System)[:：]", re.MULTILINE)
 _ROLES: dict[str, Role] = {
     "human": "user", "user": "user", "assistant": "assistant", "system": "system",
 }  # fmt: skip
+ALSO_READS = ("alpaca",)
+"""Formats in whose records its sets are published, too."""
 EXAMPLE: dict[str, Any] = {
     "instruction": "User: Is grass green?\nAssistant: Yes.", "input": "User: And the sky?",
     "output": "Blue.",
@@ -44,7 +47,8 @@ def rows(
     OpenAssistant-Guanaco has one column `text` with all turns. GuanacoDataset has Alpaca's columns;
     in its chat part, `instruction` holds the turns so far (`User:`, `Assistant:`) and `input` the
     next one, before which `System:` may give something to go by: that becomes the system message,
-    at the beginning.
+    at the beginning. So do BELLE's chats of several turns (`Human:`), whose `instruction` ends with
+    the mark of the answer.
 
     Args:
         table: the opened file.
@@ -66,6 +70,8 @@ def _row(row: Row, trim: bool, answers: str) -> Row:
     if not _is_chat(instruction) and not _is_chat(given):
         return instruct(row, answers)
     before, turns = spoken("\n".join(filter(None, (instruction, given))), _LINES, _ROLES)
+    if turns[-1] == Message("assistant", ""):
+        turns.pop()  # where the answer goes
     told = [before] if before else []
     told += [m.content for m in turns if m.role == "system" and m.content]
     asked = [m for m in turns if m.role != "system"]

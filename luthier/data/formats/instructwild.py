@@ -12,9 +12,10 @@ from luthier.as_written import WrittenFloat
 from luthier.data.config import SourceConfig
 from luthier.data.files import json_rows, sources
 from luthier.data.files.textfile import Damage, open_text
-from luthier.data.formats.alpaca import OUTPUT, instruct
+from luthier.data.formats.alpaca import INPUT, INSTRUCTION, OUTPUT, instruct
 from luthier.data.importing.instructions import ANSWERS, each, require_choice
 from luthier.data.importing.sample import Sample
+from luthier.data.importing.side_columns import CROWDED, said_of, unread
 from luthier.data.rows import Reject, Row, Table
 from luthier.example import Origin
 
@@ -25,8 +26,15 @@ EXAMPLE: dict[str, Any] = {
     "instruction": "Is grass green?", "instruction_type": "Open QA", "output": "Yes.",
 }  # fmt: skip
 """A record of this format."""
+ALSO_READS = ("alpaca",)
+"""Formats in whose records its sets are published, too."""
 OFTEN_UNANSWERED = True
 """Its files are questions as often as not; a conversion keeps them."""
+_READ = (
+    *INSTRUCTION, *INPUT, *OUTPUT, "system", "history", "instruction_type", "special_tag",
+    "is_classification", "most_similar",
+)  # fmt: skip
+"""Columns that are read, and those that InstructWild and Self-Instruct have beside a question."""
 _DECODER = json.JSONDecoder(
     strict=False,  # a line break inside a text is what breaks a record
     object_pairs_hook=json_rows.object_of,
@@ -64,7 +72,14 @@ def fits(sample: Sample) -> float:
             )
         )
     )
-    return max(0.97 * typed, 0.93 * bare)
+    sure = max(0.97 * typed, 0.93 * bare)
+    # A question whose answer stands in a column that is not read is no question without an answer.
+    return min(sure, CROWDED) if unread(sample, _READ) else sure
+
+
+def doubt(sample: Sample) -> str:
+    """What speaks against it, to be told after the columns; empty: nothing."""
+    return said_of(unread(sample, _READ), "instructwild")
 
 
 def open_file(path: Path, name: str) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,18 @@ from luthier.example import Message
 NAMES = ("conversations", "data")
 """Columns in which the texts stand: LIMA's, and UltraChat's."""
 _WORDS_OF_A_TURN = 3
+# Ideographs, kana, Thai and Lao.
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
+# "Question" and "answer" before the turns of HuatuoGPT's set.
+_ASKS_ANSWERS = re.compile(r"\A\s*[问答][：:]\s*")
+ALSO_READS = ("alpaca",)
+"""Formats in whose records its set is published, too."""
+_OTHERS = frozenset((
+    "messages", "conversation", "items", "instruction", "Instruction", "prompt", "inputs",
+    "inputs_pretokenized", "question", "chosen", "Definition", "definition", "output", "completion",
+    "response", "answer",
+))  # fmt: skip
+"""Columns of a question, an answer or turns in another format; lists beside are their business."""
 EXAMPLE: dict[str, Any] = {"conversations": ["Is grass green?", "Yes."], "source": "none"}
 """A record of this format."""
 
@@ -46,12 +59,15 @@ def rows(
 
 
 def _row(row: Row, answers: str) -> Row:
-    column = named(row.fields, NAMES)
+    texts = [name for name in NAMES if _is_texts(row.fields.get(name))]
+    column = texts[0] if texts else named(row.fields, NAMES)
     if column is None or (column == "data" and not _is_texts(row.fields[column])):
         return instruct(row, answers)
-    texts = [as_answer(t, column) or "" for t in turns_of(row.fields[column])]
+    said = [as_answer(t, column) or "" for t in turns_of(row.fields[column])]
+    if all(_ASKS_ANSWERS.match(text) for text in said):
+        said = [_ASKS_ANSWERS.sub("", text, count=1) for text in said]
     roles = ("user", "assistant")
-    turns = [Message(roles[n % 2], text) for n, text in enumerate(texts)]  # type: ignore[arg-type]
+    turns = [Message(roles[n % 2], text) for n, text in enumerate(said)]  # type: ignore[arg-type]
     if len(turns) % 2:
         if len(turns) > 1:
             checked(list(enumerate(turns[:-1], 1)), alternating=True)
@@ -62,7 +78,14 @@ def _row(row: Row, answers: str) -> Row:
 
 def fits(sample: Sample) -> float:
     """How sure it is that a file is of this format."""
-    return 0.99 * sample.share(lambda r: _is_texts(r.get("conversations")) or _is_talk(r))
+    return 0.99 * sample.share(
+        lambda r: not _OTHERS & r.keys() and (_is_texts(r.get("conversations")) or _is_talk(r))
+    )
+
+
+def often_unanswered(sample: Sample) -> bool:
+    """Whether it is the test split, which has questions only."""
+    return sample.share(lambda r: any(len(r.get(n) or ()) == 1 for n in NAMES)) > 0.5
 
 
 def _is_talk(record: Any) -> bool:
@@ -70,7 +93,12 @@ def _is_talk(record: Any) -> bool:
     said = record.get("data")
     if not _is_texts(said) or len(said) % 2:
         return False
-    return sum(len(text.split()) for text in said) >= _WORDS_OF_A_TURN * len(said)
+    return sum(_words(text) for text in said) >= _WORDS_OF_A_TURN * len(said)
+
+
+def _words(text: str) -> int:
+    """Words, and signs of scripts that have no space between words."""
+    return len(text.split()) + len(_UNSPACED.findall(text))
 
 
 def _is_texts(value: Any) -> bool:

@@ -11,19 +11,23 @@ from luthier.data.importing.conversation import Unfit
 from luthier.data.importing.instructions import (
     ANSWERS,
     SIDES,
+    SYSTEM,
     each,
     exchange,
     lacking,
     named,
+    over,
     require_choice,
     require_side,
     text_of,
     truth,
 )
-from luthier.data.importing.sample import Sample
+from luthier.data.importing.sample import Sample, has_system
 from luthier.data.rows import Reject, Row, Table
 
 END = "<|endoftext|>"
+ALSO_READS = ("flan",)
+"""Formats in whose records its rows are published, too."""
 _PAIRS = (
     ("prompt", "completion"), ("inputs_pretokenized", "targets_pretokenized"),
     ("inputs", "targets"),
@@ -38,8 +42,10 @@ def rows(
     """Rows as they were rendered, but for the mark `<|endoftext|>` at the end of completions.
 
     The tokenizer of the model puts its own mark there. The columns stay in `fields` as they are,
-    `answer_choices` among them. The tasks called `..._score_eval` have a row for every answer that
-    could be given, and `is_correct`, which is false of the wrong ones.
+    `answer_choices` among them; an `input` or `output` of their own becomes `input_column` or
+    `output_column`. Of several pairs of columns the first that has both is read. The tasks called
+    `..._score_eval` have a row for every answer that could be given, and `is_correct`, which is
+    false of the wrong ones.
 
     Args:
         table: the opened file.
@@ -58,7 +64,8 @@ def _row(row: Row, answers: str, side: str) -> Row:
     right = right == 1 if right in (0, 1) else truth(right)  # some tables have no true and false
     if right is not None:
         require_side("is_correct", right, side)
-    pair = next((p for p in _PAIRS if isinstance(row.fields.get(p[0]), str)), None)
+    texts = [p for p in _PAIRS if isinstance(row.fields.get(p[0]), str)]
+    pair = next((p for p in texts if p[1] in row.fields), texts[0] if texts else None)
     if pair is None:
         first = named(row.fields, [one for one, _ in _PAIRS])
         asked = text_of(row.fields, (first,)) if first else None
@@ -71,7 +78,7 @@ def _row(row: Row, answers: str, side: str) -> Row:
     if answer is not None:
         answer = bare(answer)
         plain["output"] = answer
-    return exchange(row, {**row.fields, **plain}, asked, answer, answers)
+    return exchange(row, over(row.fields, plain), asked, answer, answers)
 
 
 def bare(completion: str) -> str:
@@ -83,22 +90,23 @@ def bare(completion: str) -> str:
 
 def fits(sample: Sample) -> float:
     """How sure it is that a file is of this format."""
-    if sample.share(lambda r: isinstance(r.get("label"), bool)) > 0.5:
-        return 0.0
     pairs = sample.share(
         lambda r: isinstance(r.get("prompt"), str) and isinstance(r.get("completion"), str)
     )
+    if pairs and sample.share(lambda r: isinstance(r.get("label"), bool)) > 0.5:
+        return 0.0  # an answer that is wanted or not
     marked = sample.share(lambda r: str(r.get("completion")).endswith(END))
     tokens = sample.has("inputs_pretokenized", "targets_pretokenized")
     texts = sample.share(
         lambda r: isinstance(r.get("inputs"), str) and isinstance(r.get("targets"), str)
     )
     chosen = sample.has("answer_choices")
-    return max(
+    sure = max(
         pairs * (0.97 if marked > 0.5 else 0.9),
         tokens * 0.98,
         texts * (0.98 if chosen > 0.5 else 0.6),
     )
+    return min(sure, 0.6) if has_system(sample) else sure
 
 
 def write(rows: Iterable[Row], file: IO[str]) -> Iterator[Reject]:
@@ -111,4 +119,4 @@ def _record(row: Row) -> dict[str, Any]:
     if answer.endswith(END):
         raise Unfit(f"end mark: the answer ends in {END}, which p3 takes for its own")
     record = {"inputs_pretokenized": asked, "targets_pretokenized": answer}
-    return outgoing.with_others(record, row)
+    return outgoing.with_others(record, row, reserved=("is_correct", *SYSTEM))

@@ -33,7 +33,10 @@ from luthier.data.importing.transcript import spoken
 from luthier.data.rows import Reject, Row, Table
 from luthier.example import Message, Role
 
-_ASKED = ("conversations", "conversation", "messages", "prompt", "question", "instruction", "input")
+_ASKED = (
+    "conversations", "conversation", "messages", "prompt", "question", "instruction", "input",
+    "trajectory",
+)  # fmt: skip
 _REPLIES = {
     "chosen": ("chosen", "preferred_output"), "rejected": ("rejected", "non_preferred_output"),
 }  # fmt: skip
@@ -147,13 +150,27 @@ def _reply(value: Any, column: str) -> list[Message]:
     return turns if whole else [Message("assistant", text)]
 
 
+def _is_asked(fields: Mapping[str, Any]) -> bool:
+    """Whether something is asked, in a column or at the beginning of the answers themselves."""
+    if named(fields, _ASKED) is not None:
+        return True
+    try:
+        turns = _reply(fields[str(named(fields, _REPLIES["chosen"]))], "chosen")
+    except Unfit:
+        return False
+    return turns[0].role != "assistant"
+
+
 def _is_labelled(fields: Mapping[str, Any]) -> bool:
     return "chosen" not in fields and truth(fields.get("label")) is not None
 
 
 def fits(sample: Sample) -> float:
     """How sure it is that a file is of this format."""
-    pairs = max(sample.has("chosen", "rejected"), sample.has(*(r[1] for r in _REPLIES.values())))
+    pairs = max(
+        sample.share(lambda r, names=names: all(n in r for n in names) and _is_asked(r))  # type: ignore[misc]
+        for names in zip(*_REPLIES.values(), strict=True)
+    )
     labelled = sample.share(
         lambda r: _is_labelled(r) and named(r, _ASKED[:4]) is not None
         and ("completion" in r or isinstance(r.get(str(named(r, _ASKED[:4]))), list))

@@ -11,7 +11,14 @@ from luthier.as_written import json_text
 from luthier.data.config import SourceConfig
 from luthier.data.importing import outgoing
 from luthier.data.importing.conversation import ANY, Unfit, conversation, first_turn, tools_of
-from luthier.data.importing.instructions import each, lacking, named, require_switch, text_of
+from luthier.data.importing.instructions import (
+    SYSTEM,
+    each,
+    lacking,
+    named,
+    require_switch,
+    with_system,
+)
 from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row, Table
 from luthier.example import Message
@@ -35,8 +42,8 @@ def rows(table: Table, source: SourceConfig, *, trim: bool = False) -> Iterator[
     Two turns of one speaker, a first turn of the assistant, an empty turn and a last turn of the
     user are known defects of ShareGPT: such rows are rejected with the message that is wrong.
     Nothing is cut or joined unless asked for, since what was said between two turns of one speaker
-    is gone. A column `system` becomes the system message; `function_call` turns hold calls as
-    JSON, `observation` turns what the tool answered (LLaMA-Factory).
+    is gone. A column `system` (or `system_prompt`) becomes the system message; `function_call`
+    turns hold calls as JSON, `observation` turns what the tool answered (LLaMA-Factory).
 
     Args:
         table: the opened file.
@@ -58,10 +65,7 @@ def talk(row: Row, *, trim: bool = False) -> Row:
     if column is None:
         raise lacking("conversations", row.fields)
     found = conversation(_spoken(row.fields[column]), keys=ANY, alternating=True, trim=trim)
-    messages = found.messages
-    system = text_of(row.fields, ("system",))
-    if system and system.strip() and messages[0].role != "system":
-        messages = (Message("system", system), *messages)
+    messages = with_system(found.messages, row.fields)
     fields = row.fields | ({"trimmed": found.trimmed} if found.trimmed else {})
     return replace(row, fields=fields, messages=messages, tools=tools_of(fields))
 
@@ -130,7 +134,8 @@ def _record(row: Row) -> dict[str, Any]:
     for number, (one, other) in enumerate(zip(messages, again, strict=True), 1):
         if one.name != other.name:
             raise Unfit(f"names: message {number} says who speaks, which sharegpt cannot hold")
-    return outgoing.with_others(record, row)
+    reserved = (*SYSTEM, *outgoing.labels(row))
+    return outgoing.with_others(record, row, reserved=reserved)
 
 
 def _turn(message: Message, number: int) -> dict[str, Any]:

@@ -19,9 +19,11 @@ from luthier.data.importing.instructions import (
     ANSWERS,
     as_answer,
     exchange,
+    free_name,
     joined,
     lacking,
     named,
+    over,
     require_choice,
     text_of,
 )
@@ -34,11 +36,18 @@ _DEFINITION = ("Definition", "definition")
 _EXAMPLES = {"positive_examples": "Positive Examples", "negative_examples": "Negative Examples"}
 _LICENCE = "Instance License"
 _OUTPUTS = ("first", "all")
+_TASK = ("task_name", "Task", "task")
+"""What the name of a task is called, where a record has it."""
 _TASK_KEYS = (
     "Contributors", "Source", "URL", "Categories", "Reasoning", "Input_language",
     "Output_language", "Instruction_language", "Domains",
 )  # fmt: skip
 """What Super-NI says of a task, beside its definition and examples."""
+_OF_TASKS = frozenset((
+    *outgoing.TASK_LEVEL, *_TASK_KEYS, _LICENCE, "Task", "task", "outputs",
+))  # fmt: skip
+"""What an instance cannot have: fields of its task, and that of all its right answers."""
+_OF_INSTANCES = ("id", "input", "inputs", "output", "outputs", "targets")
 EXAMPLE: dict[str, Any] = {
     "Definition": ["Name the colour."],
     "Positive Examples": [{"input": "sky", "output": "Blue", "explanation": "It looks so."}],
@@ -55,9 +64,9 @@ def rows(
 
     The question is the definition and, under it, the input; worked examples are for templates,
     which find them in the fields `positive_examples` and `negative_examples`, beside `definition`
-    and `task` (the file's name). All rows of a task share these values. All right answers stand in
-    `outputs`, the one that is to be learned in `output`. What the task says of the licence of its
-    instances becomes the row's terms.
+    and `task` (what the file says, or its name). All rows of a task share these values. All right
+    answers stand in `outputs`, the one that is to be learned in `output`. What the task says of the
+    licence of its instances becomes the row's terms.
 
     A record is a task with `Instances` (files of v1, 2021 and v2), or one instance with what is
     said of its task (`Instance`; or definition, inputs and targets, as in copies on the hub).
@@ -128,17 +137,23 @@ def _said_of_task(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
     examples = fields.get("Examples")  # v1
     inner = examples if isinstance(examples, dict) else {}
     said: dict[str, Any] = {
-        "task": fields.get("task_name", fields.get("Task", fields.get("task", name))),
+        "task": next((fields[n] for n in _TASK if n in fields), name),
         "instruction": definition, "definition": definition,
     }  # fmt: skip
     for plain, written in _EXAMPLES.items():
         found = fields.get(written, inner.get(written, fields.get(plain)))
         said[plain] = found if isinstance(found, list) else []
     taken = {*_DEFINITION, *_EXAMPLES, *_EXAMPLES.values(), INSTANCES, "Instance", "Examples",
-             "task", "id", "input", "inputs", "output", "outputs", "targets"}  # fmt: skip
+             *_OF_INSTANCES, *(n for n in _TASK[1:] if fields.get(n) == said["task"])}  # fmt: skip
     if isinstance(given, list) and len(given) != 1:
         taken -= {"Definition"}  # how it was divided
-    return {**said, **{k: v for k, v in fields.items() if k not in taken}}
+    others = {k: v for k, v in fields.items() if k not in taken}
+    if INSTANCES in fields or "Instance" in fields:
+        one = fields.get("Instance")
+        own: dict[str, Any] = one if isinstance(one, dict) else {}
+        unread = {k: fields[k] for k in _OF_INSTANCES if k in fields and fields[k] != own.get(k)}
+        others |= {free_name(k, fields): v for k, v in unread.items()}
+    return {**said, **over(others, said)}
 
 
 def _instances(row: Row) -> Sequence[Any]:
@@ -154,7 +169,8 @@ def _instances(row: Row) -> Sequence[Any]:
     if asked is None:
         raise lacking(INSTANCES, fields)
     answer = named(fields, ("output", "outputs", "targets"))
-    instance = {"id": fields["id"]} if "id" in fields else {}
+    # Of `inputs` beside `input` and the like, one is read and the others stay.
+    instance = {k: fields[k] for k in _OF_INSTANCES if k in fields and k not in (asked, answer)}
     return [{**instance, "input": fields[asked], **({"output": fields[answer]} if answer else {})}]
 
 
@@ -170,7 +186,8 @@ def _row(row: Row, place: int, answers: str) -> Row:
     found = [as_answer(answer, "output") for answer in listed]
     answer = found[place] if found else None
     question = text_of(fields, ("input",))
-    fields = {**fields, "input": question or "", "outputs": listed if given is not None else []}
+    fields = over(fields, {"outputs": listed if given is not None else []})
+    fields["input"] = question or ""
     fields.pop("output", None)
     if answer is not None:
         fields["output"] = answer
@@ -221,25 +238,25 @@ def open_file(path: Path, name: str) -> Table:
 def write(rows: Iterable[Row], file: IO[str]) -> Iterator[Reject]:
     """Write rows as a task file; yields those that it cannot hold.
 
-    Rows with the same definition that follow each other are one task. Several tasks are a JSON
-    list of such objects; an instruction of another format is the definition of its task.
+    Rows with the same task, definition and examples that follow each other are one task. Several
+    tasks are a JSON list of such objects; an instruction of another format is the definition of its
+    task. `Task` is its name, lest it be that of the new file.
     """
     file.write(" ")
     tasks = 0
-    before: list[Any] | None = None
+    before: dict[str, Any] | None = None
     for row in rows:
         try:
             head, instance = _record(row)
         except Unfit as error:
             yield Reject(row.origin, str(error), row.fields)
             continue
-        mark = [head["Definition"], head["Positive Examples"], head["Negative Examples"]]
-        if mark == before:
+        if head == before:
             file.write(",\n" + json_text(instance))
             continue
         if before is not None:
             file.write("\n]},\n")
-        before = mark
+        before = head
         tasks += 1
         file.write(json_text(head)[:-1] + f', "{INSTANCES}": [\n' + json_text(instance))
     file.write("\n]}\n" if tasks else "")
@@ -252,13 +269,16 @@ def write(rows: Iterable[Row], file: IO[str]) -> Iterator[Reject]:
 def _record(row: Row) -> tuple[dict[str, Any], dict[str, Any]]:
     """The head of a row's task, and its instance."""
     asked, answer = outgoing.single_turn(row, "super_ni")
-    fields = row.fields
+    fields = dict(row.fields)
     definition, given = outgoing.parts(row, asked)
     if joined(definition, given) != asked or not definition.strip():
         raise Unfit("question: its instruction and its input are no question of super_ni")
     written = fields.get("Definition")
-    head: dict[str, Any] = {name: fields[name] for name in _TASK_KEYS if name in fields}
-    head["Definition"] = written if isinstance(written, list) else [definition]
+    divided = isinstance(written, list) and all(isinstance(one, str) for one in written)
+    head: dict[str, Any] = {"Task": fields["task"]} if "task" in fields else {}
+    head |= {name: fields[name] for name in _TASK_KEYS if name in fields}
+    whole = divided and "\n".join(written) == definition  # type: ignore[arg-type]
+    head["Definition"] = written if whole else [definition]
     for plain, name in _EXAMPLES.items():
         found = fields.get(plain)
         head[name] = found if isinstance(found, list) else []
@@ -266,9 +286,17 @@ def _record(row: Row) -> tuple[dict[str, Any], dict[str, Any]]:
         head[_LICENCE] = fields[_LICENCE]
     listed = fields.get("outputs")
     right = listed if isinstance(listed, list) and answer in listed[:1] else [answer]
+    named_so = fields.get("id") not in (None, "")
     instance: dict[str, Any] = {
-        "id": fields.get("id") or f"luthier-{content_id([asked, answer])}",
+        "id": fields["id"] if named_so else f"luthier-{content_id([asked, answer])}",
         "input": given, "output": right,
     }  # fmt: skip
-    others = {k: v for k, v in fields.items() if k not in {*head, "id", "outputs", "task"}}
+    for name in ("task", "id", *(("outputs",) if right is listed else ())):
+        fields.pop(name, None)
+    for name in (*_EXAMPLES, *head):
+        stands = head.get(_EXAMPLES.get(name, name))
+        if fields.get(name) in (stands, definition, [], None):
+            fields.pop(name, None)
+    # A task has these names for what it says of all its instances.
+    others = {free_name(name, _OF_TASKS): value for name, value in fields.items()}
     return head, outgoing.with_others(instance, replace(row, fields=others))

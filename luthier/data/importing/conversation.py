@@ -22,6 +22,7 @@ ROLES: dict[str, Role] = {
     "user": "user", "human": "user", "prompter": "user",
     "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant",
     "model": "assistant", "bing": "assistant", "bard": "assistant", "ai": "assistant",
+    "chatbot": "assistant",
     "gpt4": "assistant", "gpt-4": "assistant", "gpt-3.5": "assistant", "claude": "assistant",
     "function_call": "assistant", "tool_call": "assistant",
     "tool": "tool", "function": "tool", "observation": "tool", "tool_response": "tool",
@@ -66,7 +67,12 @@ def attempt(row: Row, make: Callable[[Row], Row]) -> Row | Reject:
 
 
 def conversation(
-    value: Any, *, keys: Keys = OPENAI, alternating: bool = False, trim: bool = False
+    value: Any,
+    *,
+    keys: Keys = OPENAI,
+    alternating: bool = False,
+    trim: bool = False,
+    answered: bool = True,
 ) -> Conversation:
     """Read and check a list of turns.
 
@@ -75,13 +81,14 @@ def conversation(
         keys: of its turns.
         alternating: whether user and assistant must take turns and say something, as in ShareGPT.
         trim: cut off what stands before the first question and after the last answer.
+        answered: whether it must end with an answer; else a question may be the last.
 
     Raises:
         Unfit: it is no conversation that ends with an answer; names the message that is wrong.
     """
     turns = turns_of(value)
     numbered = list(enumerate(messages_of(turns, keys), 1))
-    return checked(numbered, alternating=alternating, trim=trim)
+    return checked(numbered, alternating=alternating, trim=trim, answered=answered)
 
 
 def turns_of(value: Any) -> list[Any]:
@@ -125,13 +132,43 @@ def messages_of(turns: Sequence[Any], keys: Keys = OPENAI) -> list[Message]:
 
 
 def checked(
-    numbered: Sequence[tuple[int, Message]], *, alternating: bool = False, trim: bool = False
+    numbered: Sequence[tuple[int, Message]],
+    *,
+    alternating: bool = False,
+    trim: bool | None = None,
+    answered: bool = True,
 ) -> Conversation:
-    """Judge the order of messages, each with its number in the file; arguments as `conversation`.
+    """Judge the order of messages, each with its number in the file.
+
+    Args:
+        numbered: the messages.
+        alternating: as in `conversation`.
+        trim: as in `conversation`; None: the format has no such option, and none is advised.
+        answered: as in `conversation`.
 
     Raises:
-        Unfit: it is no conversation that ends with an answer; names the message that is wrong.
+        Unfit: it is no conversation that ends with an answer; names the message that is wrong, and
+            the option that would mend it.
     """
+    try:
+        return _judged(numbered, alternating, bool(trim), answered)
+    except Unfit as error:
+        if trim is False and _holds_trimmed(numbered, alternating):
+            raise Unfit(f"{error} (format option trim: true cuts that off)") from None
+        raise
+
+
+def _holds_trimmed(numbered: Sequence[tuple[int, Message]], alternating: bool) -> bool:
+    try:
+        _judged(numbered, alternating, True, True)
+    except Unfit:
+        return False
+    return True
+
+
+def _judged(
+    numbered: Sequence[tuple[int, Message]], alternating: bool, trim: bool, answered: bool
+) -> Conversation:
     trimmed: list[str] = []
     if alternating:
         numbered = [(n, m) for n, m in numbered if m.role != "system" or m.content.strip()]
@@ -143,9 +180,10 @@ def checked(
         if message.role == "system":
             raise _broken(f"message {number} is from system, which may only come first")
     messages = [m for _, m in numbered]
-    if messages[-1].role != "assistant":
+    asks = messages[-1].role == "user" and not answered
+    if messages[-1].role != "assistant" and not asks:
         raise _broken(f"the last message is from {messages[-1].role}, expected assistant")
-    if all(m.role == "system" for m in messages[:-1]):
+    if not asks and all(m.role == "system" for m in messages[:-1]):
         raise _broken("nothing is asked before the answer")
     number, first = next((n, m) for n, m in numbered if m.role != "system")
     if first.role == "tool":
@@ -158,7 +196,10 @@ def checked(
 
 
 def tools_of(fields: Mapping[str, Any]) -> str | None:
-    """JSON list of the tools that a row defines (`tools`, formerly `functions`); None: none.
+    """JSON list of the tools that a row defines; None: none.
+
+    They stand in `tools`, or as bare functions in `functions`, from which OpenAI made the tools of
+    type `function`.
 
     Raises:
         Unfit: what stands there is no list.
@@ -174,8 +215,17 @@ def tools_of(fields: Mapping[str, Any]) -> str | None:
             continue
         if not isinstance(value, list):
             raise Unfit(f"not tools: '{name}' holds {kind_of(value)}, expected a list")
-        return given if isinstance(given, str) else json_text(value)
+        if name == "functions":
+            value = [_as_tool(each) for each in value]
+        elif isinstance(given, str):
+            return given
+        return json_text(value)
     return None
+
+
+def _as_tool(function: Any) -> Any:
+    bare = isinstance(function, dict) and "name" in function and "function" not in function
+    return {"type": "function", "function": function} if bare else function
 
 
 def _broken(what: str) -> Unfit:
@@ -223,15 +273,24 @@ def _content(content: Any, number: int, role: Role) -> str:
         return json_text(content)
     if not isinstance(content, list):
         raise _broken(f"message {number}: content is {kind_of(content)}, expected text")
+    return parts_of(content, f"message {number}")
+
+
+def parts_of(content: Sequence[Any], where: str) -> str:
+    """The text of content that comes in parts, such as {type: text, text: ...}.
+
+    Raises:
+        Unfit: one of them is no text; says where.
+    """
     parts = []
     for part in content:
         text = part
         if isinstance(part, dict):
             if part.get("type", "text") != "text":
-                raise _broken(f"message {number} has a part of type {part['type']!r}, not text")
+                raise _broken(f"{where} has a part of type {part['type']!r}, not text")
             text = part.get("text", part.get("value"))
         if not isinstance(text, str):
-            raise _broken(f"message {number} has a part that is {kind_of(text)}, not text")
+            raise _broken(f"{where} has a part that is {kind_of(text)}, not text")
         parts.append(text)
     return "".join(parts)
 
@@ -297,7 +356,7 @@ def _with_answers(turns: Sequence[Any], messages: list[Message]) -> list[Message
         if not message.tool_calls:
             continue
         names = [call["name"] for call in json.loads(message.tool_calls)]
-        ids = _ids(turns[place], len(names))
+        ids = ids_of(turns[place], len(names))
         known |= dict(zip(ids, names, strict=False))
         end = place + 1
         while end < len(messages) and messages[end].role == "tool":
@@ -328,7 +387,7 @@ def _require_answers(ids: Sequence[str], asked: Sequence[str], number: int) -> N
         raise _broken(f"message {number} calls tools, but '{missing[0]}' is never answered")
 
 
-def _ids(turn: Mapping[str, Any], count: int) -> list[str]:
+def ids_of(turn: Mapping[str, Any], count: int) -> list[str]:
     """The ids of the calls of a turn; none unless each has its own."""
     given = turn.get("tool_calls")
     if not isinstance(given, list):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from luthier.as_written import json_text
-from luthier.data.importing.conversation import Unfit, attempt
+from luthier.data.importing.conversation import Unfit, attempt, parts_of
 from luthier.data.rows import Reject, Row, Table, kind_of
 from luthier.errors import DataError, nearest
 from luthier.example import Message
 
 ANSWERS = ("required", "optional")
+SYSTEM = ("system", "system_prompt")
+"""Columns that hold the system message of a conversation beside them."""
 SIDES = ("chosen", "rejected", "both")
 """Which answers are taken where a label says of each whether it is wanted."""
 NO_ANSWER = "no answer: instruction only (format option answers: optional keeps it)"
@@ -66,6 +68,49 @@ def require_side(name: str, label: bool | None, side: str) -> None:
     raise Unfit(
         f"{what}: {name} is {str(label).lower()} (format option side: {other} or both takes it)"
     )
+
+
+def over(fields: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields with what a format calls so; a column of that name stays as `NAME_column`."""
+    kept = {free_name(name, fields): fields[name] for name, value in plain.items()
+            if fields.get(name, value) not in (value, None)}  # fmt: skip
+    return {**fields, **plain, **kept}
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """`NAME_column`, or what is free of that kind."""
+    while name in taken:
+        name += "_column"
+    return name
+
+
+def system_of(fields: Mapping[str, Any]) -> str | None:
+    """The system message that stands in a column of its own: a text, or text parts (Bedrock).
+
+    Raises:
+        Unfit: it is an object, or a list of something else.
+    """
+    for name in SYSTEM:
+        value = fields.get(name)
+        text = parts_of(value, name) if isinstance(value, list) else text_of(fields, (name,))
+        if text and text.strip():
+            return text
+    return None
+
+
+def with_system(messages: Sequence[Message], fields: Mapping[str, Any]) -> tuple[Message, ...]:
+    """Messages that begin with what a column says to be the system message, unless they have one.
+
+    Raises:
+        Unfit: the column holds no text.
+    """
+    own = [m for m in messages if m.role == "system"]
+    if any(m.content.strip() for m in own):
+        return tuple(messages)
+    system = system_of(fields)
+    if system is None:
+        return tuple(messages)
+    return (Message("system", system), *(m for m in messages if m.role != "system"))
 
 
 def named(fields: Mapping[str, Any], names: Sequence[str]) -> str | None:

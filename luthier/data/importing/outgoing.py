@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
@@ -13,10 +14,13 @@ from luthier.data.importing.conversation import (
     OPENAI,
     WEIGHTS,
     Unfit,
+    ids_of,
     messages_of,
+    parts_of,
+    tools_of,
     turns_of,
 )
-from luthier.data.importing.instructions import joined
+from luthier.data.importing.instructions import SYSTEM, joined, truth
 from luthier.data.rows import Reject, Row
 from luthier.example import Message, Role
 
@@ -24,15 +28,32 @@ Record = Callable[[Row], dict[str, Any]]
 """Makes a row's record, or raises Unfit."""
 _TEXTS = (
     "instruction", "input", "context", "output", "response", "completion",
-    "instruction_with_input", "system", "prompt", "query", "question", "inputs", "targets",
+    "instruction_with_input", *SYSTEM, "prompt", "query", "question", "inputs", "targets",
     "inputs_pretokenized", "targets_pretokenized", "text", "definition",
 )  # fmt: skip
 """Fields that usually hold a part of the conversation; left out where they do."""
 _TURNS = (
-    "messages", "conversations", "conversation", "history", "prompt", "question", "input",
-    "completion", "chosen", "preferred_output", "rejected", "non_preferred_output",
+    "messages", "conversations", "conversation", "items", "data", "history", "prompt", "question",
+    "input", "completion", "chosen", "preferred_output", "rejected", "non_preferred_output",
 )  # fmt: skip
 """Fields that may hold turns; left out where they are those of the conversation."""
+_TALKS = frozenset((
+    "messages", "conversations", "conversation", "items", "data", "thread", "text", "history",
+    "instruction", "Instruction", "instances", "Instances", "Instance", "definition", "Definition",
+    "prompt", "completion", "inputs", "targets", "inputs_pretokenized", "targets_pretokenized",
+    "preferred_output",
+))  # fmt: skip
+"""Fields by which one format or another knows its conversation: beside one they get another name,
+lest a reader takes the wrong one."""
+_DIVISIONS = (("instruction", "input"), ("instruction", "context"), ("definition", "input"),
+              ("Instruction", "Input"))  # fmt: skip
+"""Fields that make a question together."""
+_MARK = re.compile(
+    r"(?:[\s<>\[\]|#:/*_]|human|user|prompter|bot|assistant|system|background|gpt|inst(?:ruction)?|"
+    r"input|response|endoftext|im_start|im_end|sys|s\b)*",
+    re.IGNORECASE,
+)
+"""What stands between the turns of a transcript."""
 _TOOLS = ("tools", "functions")
 _REPLIES = {"chosen": "chosen", "rejected": "rejected", "preferred_output": "chosen",
             "non_preferred_output": "rejected"}  # fmt: skip
@@ -181,22 +202,74 @@ def with_others(
     """A record with the row's other fields: ids, ranks, sources and what else its file said.
 
     A field whose name the record uses itself is called `NAME_column`, and so is one that would be
-    read as a part of the conversation.
+    read as a part of the conversation, or as a conversation of its own. One that says what the
+    conversation says, word for word, is left out.
 
     Args:
         record: what the format itself has.
         row: where it comes from.
         reserved: names that the format has a use for, beside those of tools.
     """
-    contents = [m.content for m in row.messages]
-    for name, value in row.fields.items():
-        if name in TASK_LEVEL or _is_said(name, value, contents, row):
-            continue
+    said = _said(row)
+    others = {
+        name: value for name, value in row.fields.items()
+        if name not in TASK_LEVEL and not _is_said(name, value, said, row)
+    }  # fmt: skip
+    # Both sides of a pair would be read as one.
+    pair = ("chosen", "rejected") if {"chosen", "rejected"} <= others.keys() else ()
+    taken = {*reserved, *_TOOLS, *_TALKS, *pair}
+    for name, value in others.items():
         free = name
-        while free in record or free in reserved or free in _TOOLS:
+        while free in record or free in taken:
             free += "_column"
         record[free] = value
     return record
+
+
+def labels(row: Row) -> tuple[str, ...]:
+    """`label`, where it is one of true and false: beside turns they mark an answer (KTO)."""
+    return ("label",) if truth(row.fields.get("label")) is not None else ()
+
+
+def call_ids(row: Row) -> list[list[str]] | None:
+    """The ids that the row's file gave to calls of tools, for each message that calls.
+
+    None: it gave some, and it is not clear to which calls of the conversation.
+    """
+    calling = [m.tool_calls for m in row.messages if m.tool_calls]
+    found: list[list[str]] | None = []
+    for name in _TURNS if calling else ():
+        value = row.fields.get(name)
+        turns = [turn for turn in _listed(value) if _calls(turn)]
+        ids = [ids_of(t, len(t["tool_calls"])) for t in turns]
+        if not any(ids) or not _holds_turns(name, value, row):
+            continue
+        counts = [len(values(each)) for each in calling]
+        if [len(t["tool_calls"]) for t in turns] == counts:
+            return ids
+        found = None
+    return found
+
+
+def lost_ids(row: Row) -> Iterator[tuple[bool, list[str]]]:
+    """What turns say of ids of calls, and whether these are those of the conversation."""
+    ids = call_ids(row)
+    if ids is None or any(ids):
+        names = [name for name in _TURNS if _has_ids(row.fields.get(name))]
+        yield ids is not None, [f"{name}[].tool_calls[].id" for name in names]
+
+
+def _has_ids(value: Any) -> bool:
+    return any(
+        isinstance(call, dict) and call.get("id")
+        for turn in (_listed(value) if value else []) if _calls(turn)
+        for call in turn["tool_calls"]
+    )  # fmt: skip
+
+
+def _calls(turn: Any) -> bool:
+    calls = turn.get("tool_calls") if isinstance(turn, dict) else None
+    return isinstance(calls, list) and bool(calls)
 
 
 def lost_in_turns(row: Row) -> set[str]:
@@ -222,21 +295,54 @@ def _more(turn: Mapping[str, Any]) -> set[str]:
     }  # fmt: skip
 
 
-def _is_said(name: str, value: Any, contents: list[str], row: Row) -> bool:
+def _said(row: Row) -> frozenset[str]:
+    """The messages of a row, and the parts of a question where its fields divide it."""
+    said = {m.content.strip() for m in row.messages}
+    texts = {k: v.strip() for k, v in row.fields.items() if isinstance(v, str)}
+    for names in _DIVISIONS:
+        divided = [texts.get(name, "") for name in names]
+        if joined(*divided) in said:
+            said.update(divided)
+    whole = texts.get("instruction_with_input")  # of Unnatural Instructions; limits stand under it
+    if whole and any(one.startswith(f"{whole}\n") or one == whole for one in said):
+        parts = (texts.get(name, "") for name in ("instruction", "input"))
+        said.update([whole, *(part for part in parts if part in whole)])
+    return frozenset((*said, ""))
+
+
+def _is_said(name: str, value: Any, said: frozenset[str], row: Row) -> bool:
     """Whether the conversation says what a field holds."""
     if name in _TOOLS:
-        given = value if value is None or isinstance(value, str) else json_text(value)
-        return given in (None, "", "[]", row.tools)
+        with contextlib.suppress(Unfit):
+            return tools_of({name: value}) in (None, row.tools)
+        return False
     if name in _TURNS and (value in (None, "", [], {}) or _holds_turns(name, value, row)):
         return True
+    if name in SYSTEM and isinstance(value, list):
+        with contextlib.suppress(Unfit):
+            return parts_of(value, name).strip() in said
     if not isinstance(value, str):
         return False
     if name in _REPLIES:
-        return row.fields.get("side") == _REPLIES[name] and contents[-1:] == [value]
+        here = row.fields.get("side") == _REPLIES[name]
+        return here and (row.messages[-1].content == value or _is_transcript(value, row))
     if name.casefold() not in _TEXTS:
         return False
-    bare = value.replace("<|endoftext|>", "")
-    return any(bare in content for content in contents) or all(c in value for c in contents)
+    return value.replace("<|endoftext|>", "").strip() in said or _is_transcript(value, row)
+
+
+def _is_transcript(text: str, row: Row) -> bool:
+    """Whether a text is messages of the row, from the first one on, and marks of who speaks."""
+    rest, count = text, 0
+    for message in row.messages:
+        content = message.content.strip()
+        before, found, after = rest.partition(content) if content else (rest, "", "")
+        if not found or not _MARK.fullmatch(before):
+            if count or message.role != "system":
+                break
+            continue
+        rest, count = after, count + 1
+    return count > 0 and _MARK.fullmatch(rest) is not None
 
 
 def _holds_turns(name: str, value: Any, row: Row) -> bool:

@@ -51,6 +51,8 @@ class Recognised:
     """What the format must be told: the columns of a table."""
     candidates: tuple[tuple[str, float], ...] = ()
     """All formats that fit at all, best first."""
+    advice: str = ""
+    """Where none fits: what can be done about it."""
 
 
 def recognise(path: Path, name: str | None = None) -> Recognised:
@@ -63,8 +65,16 @@ def recognise(path: Path, name: str | None = None) -> Recognised:
     Raises:
         DataError: it cannot be read, has no rows, or holds templates instead of rows.
     """
-    name = name or str(path)
-    sample = samples.take(path, name)
+    return judged(samples.take(path, name or str(path)))
+
+
+def judged(sample: Sample) -> Recognised:
+    """Recognise the format of what was looked at.
+
+    Raises:
+        DataError: there are no rows in it.
+    """
+    name = sample.name
     if not sample.records and not sample.cells:
         if sample.trouble is not None:
             raise DataError(
@@ -86,14 +96,20 @@ def recognise(path: Path, name: str | None = None) -> Recognised:
     confidence, format = ranked[0]
     options = options if format == "columns" else {}
     why = _why(sample)
+    advice = ""
     if format == "columns":
         unasked = [n for n in FORMATS.load(format).unasked(sample) if n not in options.values()]
-        why += f", and as columns nothing asks what {_listed(unasked)} says" if unasked else ""
+        if not options and confidence <= _UNKNOWN:
+            advice = _advice(sample)
+        elif unasked:
+            why += f", and as columns nothing asks what {_listed(unasked)} says"
+    elif doubt := getattr(FORMATS.load(format), "doubt", None):
+        why += doubt(sample)
     return Recognised(
         name, format, round(confidence, 3), why,
         f"{ranked[1][1]} ({ranked[1][0]:.0%})" if len(ranked) > 1 else None,
         _rendered(sample, format, options), options,
-        tuple((f, round(c, 3)) for c, f in ranked),
+        tuple((f, round(c, 3)) for c, f in ranked), advice,
     )  # fmt: skip
 
 
@@ -101,6 +117,12 @@ def require(found: Recognised) -> None:
     """Raise a DataError unless the format is certain; it lists the candidates and asks for one."""
     if found.confidence >= CERTAIN:
         return
+    if found.advice:
+        raise DataError(
+            f"{found.name}: no format is known to have such rows: {found.why}. {found.advice} "
+            f"Known formats: {', '.join(FORMATS.names())}; if it is one of them, say so with "
+            "`format:` or --format."
+        )
     listed = ", ".join(f"{name} ({confidence:.0%})" for name, confidence in found.candidates)
     said = "".join(f", {option}: {value}" for option, value in found.options.items())
     options = "".join(f" --option {option}={value}" for option, value in found.options.items())
@@ -155,6 +177,30 @@ def _columns(sample: Sample) -> dict[str, Any]:
     if found.input is None or found.output is None:
         return {}
     return {"input": found.input, "output": found.output}
+
+
+def _advice(sample: Sample) -> str:
+    """What can be done about rows of no known format."""
+    first = sample.records[0] if sample.records else {}
+    if len(sample.records) == 1:
+        lists = [
+            k for k, v in first.items() if isinstance(v, list) and v and isinstance(v[0], dict)
+        ]
+        if lists:
+            return f"Its rows seem to stand in '{lists[0]}'; write that list to a file of its own."
+        if len(first) > 1 and all(isinstance(v, dict) for v in first.values()):
+            return (
+                "Each of its keys seems to hold a whole column; write one object for each row "
+                "(pandas: `orient='records', lines=True`)."
+            )
+    texts = [key for key in first if sample.share(lambda r, k=key: isinstance(r.get(k), str)) > 0.5]  # type: ignore[misc]
+    if len(texts) < 2:
+        return "One could be written as `messages`: a list of {role, content} for each row."
+    return (
+        "If two of its columns are a question and its answer, name them, in the recipe "
+        "`format: columns, input: NAME, output: NAME`, on the command line "
+        "`--format columns --option input=NAME --option output=NAME`."
+    )
 
 
 def _rendered(sample: Sample, format: str, options: dict[str, Any]) -> str:

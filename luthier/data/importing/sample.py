@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from luthier.errors import DataError
 
 _HEAD = 1 << 16
 """Characters that are looked at."""
-_RECORDS = 50
+RECORDS = 50
+"""That are looked at."""
 _MOST_CHARACTERS = 1 << 22
 """Of records; larger ones are few, and as telling."""
 _PLACEHOLDER = re.compile(r"\{\w+\}")
@@ -53,6 +54,11 @@ class Sample:
         return self.share(lambda record: all(name in record for name in names))
 
 
+def has_system(sample: Sample) -> bool:
+    """Whether some records have a system message in a column of its own (see `instructions`)."""
+    return any(r.get(name) for r in sample.records for name in ("system", "system_prompt"))
+
+
 def take(path: Path, name: str) -> Sample:
     """Look at the beginning of a file.
 
@@ -69,11 +75,23 @@ def take(path: Path, name: str) -> Sample:
     if suffix in (".csv", ".tsv"):
         lines = text.split("\n") if len(text) < _HEAD else text.split("\n")[:-1]
         split = [line.rstrip("\r").split("\t") for line in lines if line.strip()]
-        cells = split[:_RECORDS] if suffix == ".tsv" else []
+        cells = split[:RECORDS] if suffix == ".tsv" else []
         return _tabular(path, Sample(name, suffix, text, cells=cells))
     if suffix == ".json" and (members := _one_object(text)) is not None:
         return Sample(name, suffix, text, [members], whole=True)
     return _tabular(path, Sample(name, suffix, text))
+
+
+def of_rows(name: str, rows: Iterable[Row | Reject]) -> Sample:
+    """What the first rows of a source that is no file look like."""
+    records: list[dict[str, Any]] = []
+    trouble: Reject | None = None
+    for row in rows:
+        if isinstance(row, Row):
+            records.append(row.fields)
+        else:
+            trouble = trouble or row
+    return Sample(name, "", records=records, trouble=trouble)
 
 
 def _tabular(path: Path, sample: Sample) -> Sample:
@@ -83,13 +101,13 @@ def _tabular(path: Path, sample: Sample) -> Sample:
     size = 0
     try:
         table = sources.open_file(path, name=sample.name)
-        for row in itertools.islice(table.records, 2 * _RECORDS):
+        for row in itertools.islice(table.records, 2 * RECORDS):
             if isinstance(row, Row):
                 records.append(row.fields)
                 size += len(str(row.fields))
             else:
                 trouble = trouble or row
-            if len(records) == _RECORDS or size > _MOST_CHARACTERS:
+            if len(records) == RECORDS or size > _MOST_CHARACTERS:
                 break
     except DataError:
         # A file that is damaged further down is refused by who reads it; this one began well. And

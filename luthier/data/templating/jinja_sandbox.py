@@ -7,8 +7,10 @@ What is guaranteed, whatever a template says:
 - It does at most `MAX_STEPS` steps; a step is a turn of a loop, a call, a filter, a test or an
   operator that can make something large. `range` gives at most 100,000 numbers.
 - No step takes in or makes more than `MAX_CHARACTERS` characters (or items) beyond four times
-  what the row holds, and neither does the text that comes out. So each step ends soon, memory is
-  bounded, and so is the time. The clock is read at every step and before every piece of text, and
+  what the row holds, and neither does the text that comes out. What a template keeps, in lists,
+  objects and under names, and prints into blocks and macros, is at most four times that
+  (`jinja_budget.py`). So each step ends soon, memory is bounded, and so is the time. The clock is
+  read at every step and before every piece of text, and
   rendering stops when `MAX_SECONDS` are over; no signal or thread is needed for that. On any usual
   machine the limit on steps comes first, so that a slow one renders the same rows.
 - `choice` and `random` draw by the row's `Draw`; nothing else is random.
@@ -19,11 +21,8 @@ A template that breaks a limit is `Skipped` for the row with a reason; nothing i
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, NoReturn, cast
 
@@ -34,12 +33,9 @@ from jinja2.tests import TESTS
 from jinja2.utils import missing
 from jinja2.visitor import NodeTransformer
 
-from luthier.data.templating.draws import Draw
+from luthier.data.templating.jinja_budget import RENDERING, Rendering, size_of
 from luthier.data.templating.template_fields import MissingField, Skipped
 
-MAX_STEPS = 1_000_000
-MAX_CHARACTERS = 1_000_000
-MAX_SECONDS = 10.0
 CHOICES = "answer_choices"
 """The name under which Jinja finds the template's own answers."""
 _WIDEST = 10_000
@@ -52,72 +48,44 @@ _MOST_BITS = 10_000
 """Of a whole number."""
 
 
-@dataclass
-class Rendering:
-    """What one rendering has used up so far."""
-
-    draw: Draw | None
-    limit: int
-    """Characters or items that one value may have."""
-    own: frozenset[str] = frozenset()
-    """Names that the template sets itself."""
-    until: float = field(default_factory=lambda: time.monotonic() + MAX_SECONDS)
-    steps: int = 0
-    draws: int = 0
-
-    def step(self, count: int = 1) -> None:
-        self.steps += count
-        if self.steps > MAX_STEPS:
-            raise Skipped(f"too much work: template takes more than {MAX_STEPS:,} steps")
-        if time.monotonic() > self.until:
-            raise Skipped(f"too slow: template takes longer than {MAX_SECONDS:g} s")
-
-    def drawn(self, count: int) -> int:
-        """Place of the next item that is drawn among so many; the first without a draw."""
-        if not count:
-            raise Skipped("cannot be rendered: the template draws from an empty list")
-        self.draws += 1
-        return self.draw.index(f"choice {self.draws}", count) if self.draw is not None else 0
-
-    def refuse_larger(self, size: int) -> None:
-        if size > self.limit:
-            raise Skipped(f"too long: template renders more than {self.limit:,} characters")
-
-
-RENDERING: ContextVar[Rendering] = ContextVar("rendering")
-
-
-def size_of(value: Any, enough: int) -> int:
-    """Characters and items in a value; stops counting when there are enough.
-
-    What several lists share is counted in each of them, since printing writes it out each time.
-    """
-    total, left = 0, [value]
-    while left and total <= enough:
-        found = left.pop()
-        if isinstance(found, str):
-            total += len(found)
-        elif isinstance(found, dict):
-            total += len(found)
-            left.extend(found.keys())
-            left.extend(found.values())
-        elif isinstance(found, (list, tuple, set)):
-            total += len(found)
-            left.extend(found)
-        else:
-            total += 1
-    return total
-
-
 def _length(value: Any) -> int:
-    return len(value) if isinstance(value, (str, list, tuple)) else 1
+    return len(value) if isinstance(value, (str, list, tuple, dict, range)) else 1
+
+
+def _size_within(value: Any, rendering: Rendering) -> int:
+    size = size_of(value, rendering.limit)
+    rendering.refuse_larger(size)
+    return size
 
 
 def _weighed(value: Any) -> Any:
     """The value, if it is not too large to be worked on."""
-    rendering = RENDERING.get()
-    rendering.refuse_larger(size_of(value, rendering.limit))
+    _size_within(value, RENDERING.get())
     return value
+
+
+def _printed(value: Any) -> Any:
+    """A value that is about to be printed."""
+    rendering = RENDERING.get()
+    rendering.print(_size_within(value, rendering))
+    return value
+
+
+def _new(value: Any) -> Any:
+    """A value that was just made."""
+    RENDERING.get().make(_length(value))
+    return value
+
+
+def _named(value: Any, name: str) -> Any:
+    """A value that the template gives a name; it lets go of what had the name before."""
+    RENDERING.get().held[name] = value
+    return value
+
+
+def _taken(value: Any) -> Any:
+    """What an iterator gives, as a list that is not too large; other values as they are."""
+    return _listed(value, "") if isinstance(value, Iterator) else value
 
 
 # --- what is not there -------------------------------------------------------------------------
@@ -126,9 +94,12 @@ def _weighed(value: Any) -> Any:
 class _Absent(Undefined):
     """A name without a field, or an element that something does not have.
 
-    Any use of a missing field but `is defined` and `default` raises MissingField. A missing
-    element, and a name that the template sets only in some case, is false and empty in tests and
-    loops, as in Jinja; printing it would leave a hole in the text, so that skips the row.
+    A missing field is as null, which is what `datasets` makes of a key that some rows leave out:
+    false in tests, and so are its elements. Any other use of it, printing above all, raises
+    MissingField. (That no row of a source has it is an error of its own, `shape.py`.) It is not
+    `defined`, so that `default` fills it in. A missing element, and a name that the template sets
+    only in some case, is false and empty in tests and loops, as in Jinja; printing it would leave a
+    hole in the text, so that skips the row.
     """
 
     __slots__ = ()
@@ -137,6 +108,8 @@ class _Absent(Undefined):
         name, of = self._undefined_name, self._undefined_obj
         if self._undefined_hint:
             raise Skipped(f"cannot be rendered: {self._undefined_hint}")
+        if isinstance(of, _Absent):
+            of._fail_with_undefined_error()
         if of is not missing:
             hint = ""
             if isinstance(name, str) and name.isdigit() and isinstance(of, (list, tuple)):
@@ -158,8 +131,12 @@ class _Absent(Undefined):
     def __str__(self) -> str:
         return self._fail_with_undefined_error()
 
+    def is_field(self) -> bool:
+        """Whether it stands for a field that the row does not have."""
+        return not self._is_element()
+
     def __bool__(self) -> bool:
-        return False if self._is_element() else self._fail_with_undefined_error()
+        return False
 
     def __len__(self) -> int:
         return 0 if self._is_element() else self._fail_with_undefined_error()
@@ -168,8 +145,7 @@ class _Absent(Undefined):
         return iter(()) if self._is_element() else self._fail_with_undefined_error()
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, Undefined)
-        return same if self._is_element() else self._fail_with_undefined_error()
+        return isinstance(other, Undefined) or (other is None and self.is_field())
 
     __hash__ = Undefined.__hash__
     __add__ = __radd__ = __sub__ = __rsub__ = _fail_with_undefined_error
@@ -188,10 +164,12 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        RENDERING.get().step()
+        rendering = RENDERING.get()
+        rendering.step()
+        args = tuple(map(_taken, args))
         for value in (*args, *kwargs.values()):
-            _weighed(value)
-        return function(*args, **kwargs)
+            rendering.make(_size_within(value, rendering))
+        return _new(function(*args, **kwargs))
 
     return run
 
@@ -313,6 +291,15 @@ def _label(place: Any) -> Any:
     return place
 
 
+def _text(words: str) -> str:
+    """Words of the template itself, which are printed."""
+    return words
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, _Absent) and value.is_field())
+
+
 def _each(items: Any) -> Any:
     """What a loop goes through; each turn is a step."""
     rendering = RENDERING.get()
@@ -333,13 +320,21 @@ class _Sandbox(SandboxedEnvironment):
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
     _unsafe = frozenset(("expandtabs", "translate", "maketrans", "encode"))
+    _changing = frozenset(("append", "insert", "extend", "update", "setdefault"))
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         if isinstance(obj, (str, bytes)) and attr in self._unsafe:
             return False
         return super().is_safe_attribute(obj, attr, value)
 
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if isinstance(obj, _Absent) and obj.is_field():
+            return self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
+
     def getitem(self, obj: Any, argument: Any) -> Any:
+        if isinstance(obj, _Absent) and obj.is_field():
+            return self.undefined(obj=obj, name=argument)
         if isinstance(argument, _Absent):
             argument._fail_with_undefined_error()
         return super().getitem(obj, _weighed(argument))
@@ -356,9 +351,11 @@ class _Sandbox(SandboxedEnvironment):
         return run
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        RENDERING.get().step()
+        rendering = RENDERING.get()
+        rendering.step()
+        args = tuple(map(_taken, args))
         for value in (*args, *kwargs.values()):
-            _weighed(value)
+            rendering.make(_size_within(value, rendering))
         of, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
         if isinstance(of, str):
             if name in ("ljust", "rjust", "center", "zfill"):
@@ -367,7 +364,11 @@ class _Sandbox(SandboxedEnvironment):
                 _refuse_replacing(of, str(args[0]), str(args[1]))
             elif name == "join" and args:
                 args = (_listed(args[0], of),)
-        return super().call(context, obj, *args, **kwargs)
+            rendering.make(len(of))  # `split` makes short texts of it
+        elif name in self._changing and isinstance(of, (list, dict)):
+            rendering.held[id(of)] = of
+            rendering.make(1 + sum(map(_length, args)))
+        return _new(super().call(context, obj, *args, **kwargs))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         rendering = RENDERING.get()
@@ -385,11 +386,39 @@ class _Sandbox(SandboxedEnvironment):
                 rendering.refuse_larger(_length(repeated) * max(times, 1))
         else:
             rendering.refuse_larger(_length(left) + _length(right))
-        return super().call_binop(context, operator, left, right)
+        return _new(super().call_binop(context, operator, left, right))
 
 
 class Metered(NodeTransformer):
-    """Puts loops, comparisons, keys and `~` under the limits."""
+    """Puts what Jinja does itself under the limits: loops, comparisons, lists, names, texts."""
+
+    def visit_Assign(self, node: nodes.Assign) -> nodes.Node:
+        self.generic_visit(node)
+        found: list[nodes.Node] = [node.target, *node.target.find_all((nodes.Name, nodes.NSRef))]
+        names = [f"{t.name}.{t.attr}" for t in found if isinstance(t, nodes.NSRef)]
+        names += [t.name for t in found if isinstance(t, nodes.Name)]
+        node.node = _filtered(node.node, "_named", nodes.Const(", ".join(names)))
+        return node
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:
+        self.generic_visit(node)
+        return _filtered(node, "_new")
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:
+        self.generic_visit(node)
+        return _filtered(node, "_new")
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
+        self.generic_visit(node)
+        return _filtered(node, "_new") if node.ctx == "load" else node
+
+    def visit_Output(self, node: nodes.Output) -> nodes.Node:
+        self.generic_visit(node)
+        node.nodes = [
+            _filtered(nodes.Const(n.data, lineno=n.lineno), "_text")
+            if isinstance(n, nodes.TemplateData) else n for n in node.nodes
+        ]  # fmt: skip
+        return node
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
@@ -409,7 +438,7 @@ class Metered(NodeTransformer):
         is_written_out = isinstance(node.arg, (nodes.Const, nodes.Neg, nodes.Slice))
         if isinstance(of, nodes.Name) and of.name == CHOICES and not is_written_out:
             node.arg = _filtered(node.arg, "_label")
-        return node
+        return _filtered(node, "_new") if isinstance(node.arg, nodes.Slice) else node
 
     def visit_Pair(self, node: nodes.Pair) -> nodes.Node:
         self.generic_visit(node)
@@ -421,12 +450,13 @@ class Metered(NodeTransformer):
         return _filtered(nodes.List(node.nodes, lineno=node.lineno), "_joined")
 
 
-def _filtered(node: nodes.Node, name: str) -> nodes.Expr:
-    return nodes.Filter(cast(nodes.Expr, node), name, [], [], None, None, lineno=node.lineno)
+def _filtered(node: nodes.Node, name: str, *args: nodes.Expr) -> nodes.Expr:
+    of = cast(nodes.Expr, node)
+    return nodes.Filter(of, name, list(args), [], None, None, lineno=node.lineno)
 
 
 def _environment() -> _Sandbox:
-    environment = _Sandbox(undefined=_Absent, finalize=_weighed, optimized=False)
+    environment = _Sandbox(undefined=_Absent, finalize=_printed, optimized=False)
     wide = ("center", "indent", "batch", "slice", "round", "wordwrap", "truncate")
     own = {
         "join": _join, "replace": _replace, "format": _format, "sum": _sum,
@@ -437,8 +467,11 @@ def _environment() -> _Sandbox:
     short = {name: _short(name) for name in ("pprint", "striptags", "urlize", "xmlattr")}
     plain = {**FILTERS, **narrow, **short, **own}
     environment.filters = {name: _guarded(function) for name, function in plain.items()}
-    environment.filters |= {"_each": _each, "_weighed": _weighed, "_label": _label}
-    tests: Mapping[str, Any] = TESTS
+    environment.filters |= {
+        "_each": _each, "_weighed": _weighed, "_label": _label, "_new": _new, "_named": _named,
+        "_text": _text,
+    }  # fmt: skip
+    tests: Mapping[str, Any] = {**TESTS, "none": _is_null}
     environment.tests = {name: _guarded(function) for name, function in tests.items()}
     del environment.globals["lipsum"]
     environment.globals["zip"] = zip

@@ -14,15 +14,8 @@ from typing import Any, NamedTuple
 from jinja2 import Template, TemplateSyntaxError, meta, nodes
 
 from luthier.data.templating.draws import Draw
-from luthier.data.templating.jinja_sandbox import (
-    CHOICES,
-    ENVIRONMENT,
-    MAX_CHARACTERS,
-    RENDERING,
-    Metered,
-    Rendering,
-    size_of,
-)
+from luthier.data.templating.jinja_budget import MAX_CHARACTERS, RENDERING, Rendering, size_of
+from luthier.data.templating.jinja_sandbox import CHOICES, ENVIRONMENT, Metered
 from luthier.data.templating.template_fields import MissingField, Skipped
 
 _ONE_CHOICE = re.compile(
@@ -147,6 +140,7 @@ def parts(
     token = RENDERING.set(rendering)
     try:
         given = {str(name): _copied(value) for name, value in fields.items()}
+        rendering.held["the row"] = given
         if CHOICES in found.needs or CHOICES in found.asks:
             given[CHOICES] = _choices(choices, given, rendering)
         rendering.own = found.own

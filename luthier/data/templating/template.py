@@ -115,6 +115,13 @@ class Template:
             return [n for n in dict.fromkeys(needs) if n != CHOICES]
         return self._own_fields(self.prompt_text, self.system or "", self.completion_text)
 
+    @property
+    def printed_fields(self) -> list[str]:
+        """Fields that come out as they are, and so are to be text; Jinja works with any value."""
+        if self.super_ni is not None:
+            return ["input"]
+        return self.fields if self.dialect == "fields" else []
+
     def _own_fields(self, *texts: str) -> list[str]:
         names = dict.fromkeys(name for text in texts for name in placeholders(text))
         return [n for n in names if n not in self.constants and n not in PLACEHOLDERS]
