@@ -255,6 +255,10 @@ def whole_kinds() -> list[Kind]:
     twice = [{**r, "id": "q3"} if i == 9 else r for i, r in enumerate(numbered)]
     sourced = [{**r, "origin": ""} for r in rows]
     ranked = [{**r, "rank": i % 5} for i, r in enumerate(rows)]
+    cut = {
+        "question": "Why do bakers weigh their flour?",
+        "answer": "A cup may hold more or less of it. A scale says the same, which makes the br",
+    }
     french = {
         "question": "Pourquoi les cigognes ne sont-elles pas sur le toit quand il fait froid ?",
         "answer": "Elles vont vers le sud.",
@@ -352,6 +356,13 @@ def whole_kinds() -> list[Kind]:
             "length_outliers",
             "very long answer",
             [*rows[:9], long, *rows[9:]],
+            places=("rows.jsonl:10",),
+        ),
+        in_rows(
+            "answer that breaks off in a word",
+            "unfinished_answers",
+            "unfinished answer",
+            [*rows[:9], cut, *rows[9:]],
             places=("rows.jsonl:10",),
         ),
         markers(),

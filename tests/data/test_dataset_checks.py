@@ -73,6 +73,14 @@ def test_imbalance_needs_a_factor_of_ten() -> None:
     assert finding.message == "'False' has 87 rows (97%) against 'True' 3."
 
 
+def test_rows_without_a_label_are_no_rare_label() -> None:
+    pairs = [(f"s{i}", "True" if i % 2 else "False") for i in range(60)]
+    for nothing in ("", "N/A", "nan"):
+        assert found("label_imbalance", labelled([*pairs, ("t", nothing)]), FREE) == []
+    declared = Context(kind="classification", labels=["True", "False", "N/A"])
+    assert found("label_imbalance", labelled([*pairs, ("t", "N/A")]), declared) != []
+
+
 def test_labels_that_differ_in_a_digit_or_a_letter_of_sense_are_no_typos() -> None:
     pairs = [(f"s{i}", "grade 1") for i in range(40)] + [
         ("t", "grade 2"),
@@ -191,6 +199,32 @@ def test_a_bilingual_set_has_no_other_language() -> None:
     assert finding.count == 1 and "1 in 'de'" in finding.message
 
 
+def test_a_translation_is_not_another_language() -> None:
+    english = [
+        row(f"What is the name of the bird that we saw at the lake in {n}?") for n in range(40)
+    ]
+    asked = row("Translate the sentence into English.\nIch hätte gern ein Glas Wasser, bitte.")
+    assert found("other_languages", [*english, asked], FREE) == []
+
+
+# --- answers -----------------------------------------------------------------------------------
+
+
+def test_an_answer_without_its_full_stop_among_many_that_have_it() -> None:
+    told = "They will be back when the ice is gone."
+    whole = [row(f"Why {n}?", f"The storks left early in {n}. {told}") for n in range(30)]
+    cut = row("Why?", "The storks left. They fly by day and rest in trees, which makes it exp",
+              line=7)  # fmt: skip
+    surely = row("Why?", "The storks left early. They fly by day and rest in trees because the")
+    titles = [row("Name it.", "A Bird of the Lakes. By Ada Lund, of the old Heron House")]
+    lists = [
+        row("List.", "They need food. They need these:\n- a nest in a tall tree\n- frogs and eels")
+    ]
+    [finding] = found("unfinished_answers", [*whole, cut, surely, *titles, *lists], FREE)
+    assert [place.where for place in finding.places] == ["rows.jsonl:7"]
+    assert found("unfinished_answers", [*whole[:20], *[cut] * 5], FREE) == [], "the file's way"
+
+
 # --- tokens ------------------------------------------------------------------------------------
 
 
@@ -206,9 +240,11 @@ def test_nothing_trained_names_the_cause() -> None:
 
     refused = row("a", "b", line=4)
     refused.render = refuses
+    emptied, empty = (rendered(20, range(19, 20), " ", line=n) for n in (5, 6))
+    emptied.example = emptied.example.but(template="t")
     rows = [
         rendered(20, range(15, 20), line=1), rendered(20, range(0), line=2),
-        rendered(60, range(50, 60), line=3), refused, rendered(20, range(19, 20), " ", line=5),
+        rendered(60, range(50, 60), line=3), refused, emptied, empty,
     ]  # fmt: skip
     context = Context(kind="generation", renders=True, max_seq_length=40, positions=512)
     causes = {

@@ -15,8 +15,10 @@ LONG = "The harbour was closed for a week. Boats lay in rows along the quay. Nob
 
 
 @pytest.mark.parametrize(
-    "answer", ["N/A", "n/a ", "TBD", "<nooutput>", "...", "[your answer here]"]
-)
+    "answer",
+    ["N/A", "n/a ", "TBD", "<nooutput>", "...", "[your answer here]", "NA", "No output.",
+     "[no output]", "<no_output>", "Not applicable", "Output: N/A", "null"],
+)  # fmt: skip
 def test_placeholders_are_no_answers(answer: str) -> None:
     assert said("placeholders", [row("How deep is the lake behind the mill?", answer)]) == [
         f"placeholder: the answer is '{answer.strip()}'"
@@ -28,6 +30,8 @@ def test_placeholders_that_answer_the_question_pass() -> None:
         "placeholders",
         row("What is the symbol of sodium?", "Na"),
         row("How many moons does Venus have?", "None"),
+        row("What is an undeclared property in JavaScript?", "undefined"),
+        row("What is 0/0 in IEEE arithmetic?", "NaN"),
         row("Name the missing value of SQL: is it null or nothing?", "NULL"),
         row("Give the date of birth, or N/A if it is not stated: Ann is a baker.", "N/A"),
         row("What does TBD stand for? What do you write?", "TBD"),
@@ -108,6 +112,26 @@ def test_inputs_that_may_come_back_as_they_are() -> None:
         ("I apologize, but I am unable to provide this information.", "refusal"),
         ("Unfortunately, I cannot assist you here.", "refusal"),
         ("As an AI language model, I do not have a home town.", "disclaimer"),
+        ("Unfortunately, I cannot write that story.", "refusal"),
+        ("I cannot write an essay about this topic.", "refusal"),
+        ("I can't create content that depicts illegal acts.", "refusal"),
+        ("I'm afraid I can't help with that.", "refusal"),
+        ("I will not provide that.", "refusal"),
+        ("I must respectfully decline to answer.", "refusal"),
+        ("I'm really sorry, but I won't be able to help.", "refusal"),
+        ("My apologies, but I'm not programmed to do this.", "refusal"),
+        ("I do not feel comfortable writing this.", "refusal"),
+        ("It would be unethical for me to help with this.", "refusal"),
+        ("This request violates my guidelines.", "refusal"),
+        ("I'd rather not answer that.", "refusal"),
+        ("While I understand your wish, I can't provide instructions for this.", "refusal"),
+        ("I'm sorry, but I am only a language model.", "refusal"),
+        ("As an AI, I must decline.", "refusal"),
+        ("I'm just an AI model and can't give advice on that.", "disclaimer"),
+        ("Es tut mir leid, aber ich kann dabei nicht helfen.", "refusal"),
+        ("Lo siento, pero no puedo ayudar con eso.", "refusal"),
+        ("Je suis désolé, mais je ne peux pas répondre à cette demande.", "refusal"),
+        ("抱歉，我无法满足您的请求。", "refusal"),
     ],
 )
 def test_refusals(answer: str, what: str) -> None:
@@ -128,6 +152,15 @@ def test_sorry_is_not_always_a_refusal() -> None:
         row("Decline the offer.", "I'm sorry, but I cannot accept your generous offer."),
         row("Who are you?", "As an AI language model, I do not have a body."),
         row("Translate: Es tut mir leid.", "I'm sorry."),
+        row("What does the waiter say?", "Sorry, I can't process cards today. Is cash all right?"),
+        row("Begin a diary.", "I cannot help but smile when I think of the lake."),
+        row("Begin a novel.", "I can't do this anymore, she thought, and put down the oar."),
+        row("Schreibe Tom ab.", "Leider kann ich morgen nicht kommen."),
+        row("Give the French for 'I cannot help you'.", "Je ne peux pas vous aider."),
+        row(
+            "How do I get a ticket?",
+            "I cannot open the page of the station, but there is a counter.",
+        ),
         row("What can you do?", "As a language model, I can answer questions and write texts."),
         row("Why was the road closed?", "The council said it was sorry, but it could not help it."),
         row("Is it a promise?", "False", labels=["True", "False"]),
@@ -143,6 +176,14 @@ def test_sorry_is_not_always_a_refusal() -> None:
         ('[{"name": "oak", "height": 20}, {"name": "el', "brackets are not closed"),
         ('{"name": "oak",', "brackets are not closed"),
         (f"{LONG}[truncated]", "it says so"),
+        (
+            "Boats lay in rows along the quay, since the harbour was closed and the",
+            "it ends in 'the'",
+        ),
+        (f"{LONG.strip()}. The reason is", "it ends in 'is'"),
+        ("1. Boats\n2. Nets\n3. Eels\n4.", "the last item of its list is empty"),
+        ("def depth(x):\n    return (x +", "the code breaks off"),
+        ("<ul><li>Boats</li><li>Nets</li><li class", "a tag is not closed"),
     ],
 )
 def test_truncated(answer: str, why: str) -> None:
@@ -169,6 +210,14 @@ def test_endings_without_a_full_stop_pass() -> None:
         row("List three trees.", "Oak. Tall ones.\n- Elm\n- Ash"),
         row("A title for my book on boats?", "What the Tide Brings In"),
         row("Which word is it?", "the"),
+        row(
+            "Write a poem without marks.",
+            "the gulls went in\nand I have nowhere left to go with\nmy umbrella and the",
+        ),
+        row("Count.", "int x = 0;\nx++"),
+        row("What is it?", "the " * 24 + "the"),
+        row("What is it called?", "After all that we know of it today it is called vitamin A"),
+        row("List them.", "- oak\n- elm\n---"),
         row("Write to her.", f"{LONG}again.\nLooking forward to seeing you,"),
         row("Write a poem.", f"{LONG}again.\nThe gulls went in,"),
         row("Continue the story.", f"{LONG}and then the"),
@@ -188,6 +237,8 @@ def test_endings_without_a_full_stop_pass() -> None:
 def test_repetition() -> None:
     loop = "Water the plants in the morning. " + "Then water them again today. " * 5
     line = "It is what it is. " * 6
+    laugh = ["哈" * 44, "a" * 60, "我不知道。" * 10]
+    assert None not in said("repetition", [row("How do I keep basil?", text) for text in laugh])
     [first, second] = said("repetition", [row("How do I keep basil?", t) for t in (loop, line)])
     assert first is not None and first.startswith("repetition: '")
     assert second is not None and "over and over in the answer" in second
@@ -203,6 +254,7 @@ def test_repetition_that_was_asked_for_passes() -> None:
             "Why do geese fly in a V?", "They save strength. They see each other. They take turns."
         ),
         row("Laugh!", "ha ha ha ha ha"),
+        row("Draw a line.", "-" * 60 + "1" * 50),
         row("Write the binary digits.", "0 0 0 0 " * 10),
         row("Fix it.", "for (;;) {\n  step();\n  step();\n  step();\n  step();\n  step();\n}"),
     )
@@ -227,6 +279,7 @@ def test_missing_code() -> None:
         row("Write a SQL query for all names.", "select name from people"),
         row("Write a Python function that adds.", "lambda a, b: a + b"),
         row("Write a plan for a training program.", "Run on Monday, rest on Tuesday."),
+        row("Write a Python program's docstring.", "Print the depth of the lake."),
         row("Explain what a Python function is.", "A named piece of a program that can be called."),
         row("Write a dress code for the office.", "No shorts, please."),
         row("Design a class in which children learn to swim.", "Begin in shallow water."),
@@ -243,6 +296,12 @@ def test_missing_code() -> None:
         ("What is 1,200 - 350?", "950", "850"),
         ("Evaluate: 7 / 2", "2", "3.5"),
         ("What is 7 x 8?", "54", "56"),
+        ("What is the sum of 5 and 6?", "12", "11"),
+        ("What is 100 divided by 4?", "20", "25"),
+        ("Multiply 6 by 7.", "48", "42"),
+        ("Subtract 3 from 10.", "13", "7"),
+        ("What is the square root of 81?", "8", "9"),
+        ("What is 10% of 50?", "10", "5"),
     ],
 )
 def test_wrong_arithmetic(question: str, answer: str, right: str) -> None:
@@ -255,6 +314,9 @@ def test_right_or_other_arithmetic_passes() -> None:
         "arithmetic",
         row("What is 12 + 7?", "12 + 7 = 19"),
         row("What is 12 + 7?", "Nineteen."),
+        row("What is the difference between 4 and 9?", "5"),
+        row("What is the square root of 2?", "1.41"),
+        row("What is the difference between 5 and 6 GHz?", "6 GHz is quicker, by 1."),
         row("What is 1 / 3?", "About 0.33"),
         row("What is 2 / 3?", "0.67"),
         row("What is 2 / 3?", "0.66"),
@@ -362,6 +424,12 @@ def test_impossible_options(name: str, options: dict[str, Any]) -> None:
     [(option, _)] = options.items()
     with pytest.raises(DataError, match=f"filter '{name}': {option} is .*expected"):
         FILTERS.build(name, **options)
+
+
+def test_what_nobody_sees_is_empty() -> None:
+    unseen = ["\u200b", "\u00a0\ufeff", "\u3164", " \n"]
+    assert said("empty", [row("Why?", text) for text in unseen]) == ["empty: no answer"] * 4
+    passes("empty", row("Why?", "🙂"), row("Why?", "。"), row("Why?", "é"))
 
 
 def test_a_turn_that_calls_a_tool_is_not_empty() -> None:

@@ -64,7 +64,11 @@ def test_look_alikes_pass() -> None:
         "pii",
         row("Mail ann@example.com, bob@mail.example.org or x@y.test"),
         row("Write to info@fjordpost.no or support@fjordpost.no; user@host is a form"),
-        row("john.doe@company.com, your.name@domain.com, yyy@gmail.com"),
+        row("Say, for example, john.doe@company.com or 555-123-4567; yyy@gmail.com is a blank"),
+        row("git clone git@github.com:storks/nests.git, pip install nests@1.0.0.dev, nest@2x.png"),
+        row("https://greta@fjordpost.no/ and https://nests.example/@greta.l/x"),
+        row("It counts 1428627663 people, in 2001 2002 2003; the year 0049 saw 299792458 of them"),
+        row("The documented ones: 2001:db8::7, 3fff::1, fe80::1, ::1; std::map::find at 12:30:45"),
         row("@greta on the net, and a decorator @dataclass.field"),
         row("Model 212-736-4815 of the drill, order no. 736-481-5522"),
         row("part number: 212.736.4815"),
@@ -81,6 +85,56 @@ def test_look_alikes_pass() -> None:
         row("CPF 529.982.247-26 is wrong, 111.111.111-11 too; DNI 12345678Z is printed everywhere"),
         row("Temperatures: -12.5 to 31.7; ratio 4:3; 24/7; 3.11.7"),
     )
+
+
+PLACES = [
+    "Write to john.doe@gmail.com or to jane.smith@company.com",
+    "Ring 555-212-4815",
+    "Ring +1 (555) 212-4815",
+    "Ring +49 30 5554815",
+    "Ring 212 736 4815",
+    "Tel. 2127364815",
+    "Call me at 0171 2736481 after six",
+    "Mon portable : 06 12 73 64 81",
+    "Phone 020 7946 1234",
+    "Mein Telefon: 030/7364815",
+    "手机 13800736481",
+    "邮箱是zhang88@mailer.cn，谢谢",
+    "jürgen@müller-bäcker.de",
+    "http://85.214.132.117/nests",
+    "Its address is 2a02:8106:1:3c00::1d2f",
+    "SSN: 123-45-6789",
+    "My social security number is 536 22 8147",
+    "CPF 52998224725",
+    "Card 4111 1111 1111 1111",
+    "IBAN DE89 3704 0044 0532 0130 00",
+]
+
+
+@pytest.mark.parametrize("text", PLACES)
+def test_every_usual_form_is_found(text: str) -> None:
+    assert said("pii", [row("Who is it?", text)]) != [None]
+
+
+@pytest.mark.parametrize("number", ["0171 2736481", "06 12 73 64 81", "212 736 4815"])
+def test_a_number_alone_is_a_phone_where_one_was_asked_for(number: str) -> None:
+    assert said("pii", [row("What is the phone number of Greta?", number)]) != [None]
+    passes("pii", row("What is the sum?", number))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["john.doe@gmail.com", "555-212-4815", "SSN 123-45-6789", "4111 1111 1111 1111",
+     "DE89 3704 0044 0532 0130 00"],
+)  # fmt: skip
+def test_what_manuals_print_passes_where_an_example_is_spoken_of(text: str) -> None:
+    passes("pii", row("Show the format of a sample entry.", text))
+    assert said("pii", [row("How can she be reached?", text)]) != [None]
+
+
+@pytest.mark.parametrize("text", ["(212) 555-0142", "+1 212-555-0199", "call 212 555 0123"])
+def test_numbers_reserved_for_films_pass(text: str) -> None:
+    passes("pii", row("How can she be reached by phone?", text))
 
 
 def test_kinds() -> None:

@@ -19,6 +19,8 @@ from luthier.names import FILTERS
         ("a\u202eb", "U+202E (right-to-left override)"),
         ("icon \ue0b0", "U+E0B0 (private use)"),
         ("mark\ufeff", "U+FEFF (zero width no-break space)"),
+        ("soft\u00adhyphen", "U+00AD (soft hyphen)"),
+        ("hidden\U000e0041\U000e0042", "U+E0041 (tag latin capital letter a)"),
     ],
 )
 def test_control_characters(text: str, name: str) -> None:
@@ -35,7 +37,6 @@ def test_signs_that_belong_to_a_language_pass() -> None:
         row("می‌خواهم"),
         row("שלום\u200f!"),
         row("tab\there\r\nand a line, non-breaking\u00a0space"),
-        row("soft\u00adhyphen"),
     )
 
 
@@ -43,17 +44,22 @@ def test_stray_escapes() -> None:
     rows = [
         row("Name two trees.", r"Oak is one.\nElm is another.\nBoth are tall."),
         row("Spell it.", r"caf\u00e9 and na\u00efve"),
+        row("Name two trees.", r"Oak is one.\nElm is another."),
+        row("Who spoke?", r"He said \"it rains\" and left."),
     ]
     assert said("stray_escapes", rows) == [
         r"stray escapes: 2 such as '\n' in the answer",
         r"stray escapes: 2 such as '\u00e9' in the answer",
+        r"stray escapes: 1 such as '\n' in the answer",
+        r"""stray escapes: 1 such as '\"' in the answer""",
     ]
     passes(
         "stray_escapes",
         row("What is the gradient?", r"It is \nabla f, and \theta is its angle, or \nu and \rho."),
         row("How do I print a line break in Python?", r"Write \n, as in print('a\nB\nC')."),
         row("Where is it?", r"In C:\new\Notes or \\server\Readme"),
-        row("Say it.", r"Only one.\nHere."),
+        row("Say it.", r"Only one\nHere."),
+        row("Who was it?", r"Schr\"odinger and M\"uller"),
         row("What?", "Use `\\n\\n` and `\\n`."),
     )
 
@@ -66,6 +72,8 @@ def test_stray_escapes() -> None:
         "price: Â£20",
         "smile ðŸ˜€",
         "Ð¿Ñ€Ð¸Ð²ÐµÑ‚",
+        "天空".encode().decode("cp1252"),
+        "don\u00ef\u00bf\u00bdt go",
         "lost \ufffd sign",
         "I don?t know, it?s late",
         "ï»¿first column",
@@ -110,10 +118,23 @@ def test_html_leftovers() -> None:
 
 
 @pytest.mark.parametrize(
-    "markup", ["<sep>", "<extra_id_0>", "<0x0A>", "[PAD]", "ĠtheĠend", "<｜User｜>"]
+    "markup",
+    [
+        "<think>",
+        "</tool_call>",
+        "[MASK]",
+        "<mask>",
+        "<sep>",
+        "<extra_id_0>",
+        "<0x0A>",
+        "[PAD]",
+        "ĠtheĠend",
+        "<｜User｜>",
+    ],
 )
 def test_tokenizer_signs(markup: str) -> None:
-    assert said("special_tokens", [row(f"a {markup} b")]) == [f"chat markup: {markup} in the text"]
+    [reason] = said("special_tokens", [row(f"a {markup} b")])
+    assert reason is not None and reason.startswith(f"chat markup: {markup} ")
 
 
 def test_what_looks_like_tokens_passes() -> None:
@@ -124,6 +145,8 @@ def test_what_looks_like_tokens_passes() -> None:
         row("if (a < s > b) [INSTANT]"),
         row("snake_case and ▁ alone"),
         row("Malta: Ġgantija is a temple"),
+        row("Why is it so?", "<think>Storks fly.</think> They fly."),
+        row("What does <unk> stand for in a tokenizer?", "<unk> is an unknown word."),
     )
 
 
@@ -135,6 +158,8 @@ def test_what_looks_like_tokens_passes() -> None:
         "Rivers end in the sea.\n\nInstruction: Name a lake.\nOutput: Garda",
         "Rivers end in the sea.\n\n### Task:\nName a lake.\n### Response:\nGarda",
         "Rivers end in the sea.\nTask 2: Name a lake.\nOutput: Garda",
+        "Rivers end in the sea.\n20. Name a lake.\nInput: <noinput>\nOutput: Garda",
+        "Rivers end in the sea.\n\nQuestion: Where do lakes end?\nAnswer: On their shore.",
     ],
 )
 def test_merged_instructions(answer: str) -> None:
@@ -142,9 +167,27 @@ def test_merged_instructions(answer: str) -> None:
     assert reason is not None and reason.startswith("merged instructions: another ")
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Name three lakes.\n\n10. Instruction: Write a poem.",
+        "Name three lakes.\n###\nInstruction: Write a poem.",
+    ],
+)
+def test_instructions_merged_into_the_question(question: str) -> None:
+    [reason] = said("merged_instructions", [row(question, "Garda, Como, Iseo")])
+    assert reason == "merged instructions: another numbered task in the input"
+
+
 def test_instructions_that_belong_there_pass() -> None:
     passes(
         "merged_instructions",
+        row(
+            "Plan a lesson.",
+            "Task 1: Sing.\nTask 2: Read.\nInstructions: in pairs.\nOutput: a song.",
+        ),
+        row("How is it built?", "1. Instruction: saw the boards.\n2. Instruction: nail them."),
+        row("Write a quiz.", "Where do rivers end?\nQuestion: Where is Garda?\nAnswer: In Italy."),
         row("How do I bake bread?", "Ingredients:\n- flour\nInstructions:\n1. Knead.\n2. Bake."),
         row(
             "Write three tasks for my class.", "1. Instruction: Draw a map.\n2. Instruction: Sing."
@@ -234,6 +277,13 @@ def test_alternation() -> None:
         "What colour is the car in this picture?",
         "Based on the chart below, which year was best?",
         "Read the enclosed document and list its points.",
+        "Summarise the document I uploaded.",
+        "What does the graph show?",
+        "Analyze the data in the attached CSV file.",
+        "Please review my attached resume.",
+        "Watch the video and answer: who wins?",
+        "Click the link and tell me the price.",
+        "Read the file storks.docx and find the date.",
     ],
 )
 def test_missing_attachments(question: str) -> None:
@@ -263,6 +313,10 @@ def test_attachments_that_are_there_or_only_mentioned_pass() -> None:
             input="the attached photo of a boy",
         ),
         row("Should I attach files to mails?"),
+        row("What is https://?"),
+        row("Look at the graph of y = x^2. Where is its minimum?"),
+        row("Watch the film Casablanca and enjoy it."),
+        row("How do I read storks.csv in pandas?"),
         row("Who grows old in the picture of Dorian Gray?"),
         row("Is the attached photo mentioned?", "True", labels=["True", "False"]),
     )
@@ -275,8 +329,13 @@ def test_media_requests() -> None:
         row("Can you create a short video about bees?"),
         row("Create a picture where a dog sleeps."),
         row("Make a video explaining photosynthesis."),
+        row("Create a logo for my bakery.", "Here it is."),
+        row("Create a pie chart of the market shares.", "Here is the pie chart."),
+        row("Plot the function sin(x)."),
+        row("Take a photo of the moon."),
+        row("Compose a piece of music in C minor and play it."),
     ]
-    assert all(said("media_requests", rows))
+    assert None not in said("media_requests", rows)
     assert said("media_requests", rows[:3]) == [
         "asks for media: 'Generate an image' in the input",
         "asks for media: 'Please draw a fox' in the input",
@@ -298,6 +357,14 @@ def test_media_requests() -> None:
         row("Create some video marketing strategies."),
         row("Make a photo editing checklist."),
         row("Give me some audio book recommendations."),
+        row(
+            "Paint a picture of life in a village of herons.",
+            "Before dawn a bell rings. Smoke rises from the roofs, and geese cross the lane.",
+        ),
+        row(
+            "Sketch the plot of a thriller.", "A ferryman finds a letter. Whoever reads it is gone."
+        ),
+        row("Create a map of the customer's wishes.", "They want it cheap, then quick, " * 4),
     )
 
 

@@ -10,7 +10,13 @@ from lint_planting import MODEL, Files, Kind, jsonl, pairs, recipe, table
 from lint_rows import LABELLED, PAIRS
 
 from luthier.data.lint import lint
-from luthier.data.linting.lint_report import LintReport, print_report, report_lines
+from luthier.data.linting.lint_report import (
+    LintFinding,
+    LintReport,
+    Place,
+    print_report,
+    report_lines,
+)
 from luthier.errors import DataError, LuthierError
 
 
@@ -116,6 +122,28 @@ def test_a_report_shows_three_places_and_counts_the_others(tmp_path: Path) -> No
     assert "and 27 more" in lines
     restored = LintReport.model_validate_json(report.model_dump_json())
     assert restored == report
+
+
+def test_what_is_to_be_done_about_a_line_is_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(
+        jsonl([*pairs(), {"question": "Who?", "answer": "Mail " + "a long word " * 20}])
+    )
+    report = lint(path)
+    said = "the reason is this " * 8 + "and this is what to do about it"
+    finding = LintFinding(
+        check="x", what="x", severity="error", count=1, message="It is.", fix="Do.",
+        places=[Place(where="rows.jsonl:3", said=said)],
+    )  # fmt: skip
+    lines = [line for line, _ in report_lines(report.model_copy(update={"findings": [finding]}))]
+    assert said in " ".join(" ".join(lines).split()) and max(map(len, lines)) <= 80
+
+
+def test_rows_of_a_guessed_label_set_may_lack_a_label(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(table([*LABELLED, ("The bridge will be painted.", "N/A")]))
+    [finding] = lint(path).findings
+    assert (finding.check, finding.count) == ("placeholders", 1)
 
 
 def test_which_of_two_formats_that_fit_alike_is_asked(tmp_path: Path) -> None:

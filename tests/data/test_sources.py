@@ -416,3 +416,19 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert count == 8000 and peak < 6_000_000, (name, peak)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is a PNG picture, not data"),
+        (bytes(range(256)) * 4, "holds binary data, not text"),
+    ],
+)
+def test_what_is_no_text_is_not_called_an_encoding(
+    tmp_path: Path, content: bytes, what: str
+) -> None:
+    for name in ("rows.csv", "rows.jsonl"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=f"{name}: {what}"):
+            list(open_file(tmp_path / name, name=name).records)

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
 from ruamel.yaml import YAML
 
 from luthier.errors import LuthierError, unknown
@@ -45,7 +46,7 @@ class Entry(Section):
     """Importer."""
     home: str
     """Hub id or address."""
-    also: list[str] = []
+    also: list[str] = Field(default=[])
     """Hub ids of copies and later versions that were made in the same way, on the same terms."""
     paper: str | None
     """arXiv number."""
@@ -74,5 +75,5 @@ def entry(name: str) -> Entry:
 
 
 def by_home(hub: str) -> str | None:
-    """The set that lives under a hub id, or a copy of it; None where the catalogue does not have it."""
+    """The set of a hub id, its own or that of a copy; None where the catalogue has neither."""
     return next((n for n in names() if hub in (entry(n).home, *entry(n).also)), None)

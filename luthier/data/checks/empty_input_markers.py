@@ -12,10 +12,12 @@ from luthier.data.rows import Row
 NEEDS: tuple[Need, ...] = ()
 # AlpacaDataCleaned lists them among its ten defects (gururise/AlpacaDataCleaned).
 _MARKERS = frozenset(
-    ["<noinput>", "<no input>", "noinput", "no input", "[noinput]", "(noinput)", "no input needed",
-     "no input required", "no input provided", "n/a", "not applicable", "none", "<none>", "[none]",
-     "null", "<null>", "nan", "empty", "<empty>", "-", "--", "nil"]
+    ["noinput", "no input", "no input needed", "no input required", "no input provided",
+     "no input given", "no input necessary", "no additional input", "no context", "n/a", "na",
+     "not applicable", "not available", "not specified", "not provided", "not required", "none",
+     "null", "nan", "empty", "blank", "nil", "-", "--"]
 )  # fmt: skip
+_BRACKETS = str.maketrans("_", " ", "<>[](){}\"'")
 
 
 def build(context: Context) -> DatasetCheck:
@@ -35,7 +37,7 @@ class _EmptyInputMarkers:
         given = raw.fields.get("input")
         if not isinstance(given, str) or "instruction" not in raw.fields:
             return
-        if len(given) > 24 or " ".join(given.casefold().strip(" .").split()) not in _MARKERS:
+        if len(given) > 24 or _plain(given) not in _MARKERS:
             self.spellings[""] += not given.strip()
             return
         self.spellings[given.strip()] += 1
@@ -48,3 +50,8 @@ class _EmptyInputMarkers:
         listed = ", ".join(f"'{word}' {count:,}" for word, count in shown)
         ways = "in one way" if len(shown) == 1 else f"in {len(shown)} ways"
         return [self.tally.finding(f"That there is no input is said {ways}: {listed}.")]
+
+
+def _plain(given: str) -> str:
+    """An input without case, brackets, full stop and extra white space."""
+    return " ".join(given.casefold().translate(_BRACKETS).split()).strip(" .")

@@ -9,6 +9,7 @@ from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
 from luthier.data.linting.label_spelling import folded, meant
 from luthier.data.linting.lint_report import LintFinding
 from luthier.data.linting.passages import excerpt
+from luthier.data.linting.stand_ins import stand_in
 from luthier.data.rows import Row
 
 NEEDS: tuple[Need, ...] = ("labels",)
@@ -39,7 +40,12 @@ class _LabelImbalance:
             self.labels[label] += 1
 
     def findings(self) -> list[LintFinding]:
-        labels = _one_spelling_each(self.labels)
+        # Nobody labels rows as empty or N/A; other checks name those rows.
+        real = Counter({
+            label: count for label, count in self.labels.items()
+            if label in self.declared or (label.strip() and not stand_in(label))
+        })  # fmt: skip
+        labels = _one_spelling_each(real)
         if len(labels) < 2 or labels.total() < _FEWEST_ROWS:
             return []
         (common, most), *others = labels.most_common()

@@ -6,7 +6,7 @@ from collections import Counter
 
 from luthier.data.candidate import Candidate
 from luthier.data.linting.dataset_check import Context, DatasetCheck, Need
-from luthier.data.linting.languages import language_of
+from luthier.data.linting.languages import language_asked_in
 from luthier.data.linting.lint_report import LintFinding, Place
 from luthier.data.linting.passages import prose
 from luthier.data.rows import Row
@@ -27,7 +27,7 @@ class _OtherLanguages:
         self.places: dict[str, list[Place]] = {}
 
     def see(self, row: Candidate, raw: Row) -> None:
-        code = language_of(prose(row.question))
+        code = language_asked_in(prose(row.question))
         if code is None:
             return
         self.counts[code] += 1

@@ -48,6 +48,11 @@ class _ZeroTrainedTokens:
             self.causes["template"].add(example.origin, said)
             return
         if example.messages and not row.answer.strip():
+            # What was empty before any template is the filter `empty`'s.
+            if example.template is None or (
+                example.label is not None and not example.label.strip()
+            ):
+                return
             self.causes["template"].add(example.origin, "the answer is empty once it is rendered")
         elif not any(trained):
             self.causes["mask"].add(example.origin, "every token is masked")

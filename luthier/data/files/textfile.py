@@ -13,6 +13,9 @@ from typing import IO
 from luthier.errors import DataError
 
 _SNIFF_BYTES = 4096
+_TEXT_BYTES = bytes([9, 10, 11, 12, 13, 27, *range(32, 127), *range(128, 256)])
+_LEAST_BYTES, _MOST_CONTROLS = 64, 0.05
+"""In random bytes every ninth is a control character; a damaged text has a few."""
 _BROKEN = re.compile("[\x00\ud800-\udfff]")
 _BROKEN_BYTE = re.compile("[\udc80-\udcff]")
 _OTHER_FILES = {
@@ -21,6 +24,16 @@ _OTHER_FILES = {
     b"PAR1": "a Parquet file; name it .parquet",
     b"version https://git-lfs": "a pointer of Git LFS, not the data; fetch it with `git lfs pull`",
     b"%PDF": "a PDF; save its text as .txt or its rows as .csv",
+    b"\x89PNG": "a PNG picture, not data",
+    b"\xff\xd8\xff": "a JPEG picture, not data",
+    b"GIF8": "a GIF picture, not data",
+    b"SQLite format 3": "an SQLite database; export the table as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel or Word file; save it as CSV (UTF-8)",
+    b"ARROW1": "an Arrow file; write it as Parquet",
+    b"7z\xbc\xaf": "a 7-Zip archive; unpack it",
+    b"BZh": "bzip2-compressed; unpack it",
+    b"\xfd7zXZ": "xz-compressed; unpack it",
+    b"\x28\xb5\x2f\xfd": "zstd-compressed; unpack it",
 }
 _BOMS = {
     b"\xff\xfe\x00\x00": "UTF-32-LE", b"\x00\x00\xfe\xff": "UTF-32-BE",
@@ -101,8 +114,23 @@ def refuse_other_encodings(path: Path, name: str) -> None:
     if found is None and head.count(0) > len(head) // 5:
         # Text in UTF-16 has a zero byte in every other place.
         found = "UTF-16-LE" if head[1::2].count(0) > head[0::2].count(0) else "UTF-16-BE"
+    if found is None and _is_binary(head):
+        raise DataError(f"{name}: holds binary data, not text. Is it the right file?")
     if found:
         raise DataError(f"{name}:1: is {found}, expected UTF-8. {_convert(found, path)}")
+
+
+def _is_binary(head: bytes) -> bool:
+    """Whether the beginning of a file is no text in any encoding of single bytes, nor in UTF-8."""
+    controls = len(head.translate(None, delete=_TEXT_BYTES))
+    if len(head) < _LEAST_BYTES or controls <= _MOST_CONTROLS * len(head):
+        return False
+    try:
+        head[:-4].decode("utf-8")
+    except UnicodeDecodeError as error:
+        # The last sign may be cut.
+        return error.start < len(head) - 8
+    return False
 
 
 def _convert(encoding: str, path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -29,6 +30,30 @@ _WHAT_IS = re.compile(
     re.IGNORECASE,
 )
 _SPACED = re.compile(r"\d\s+[+\-*/×÷x−]\s+\d|\d\s*[+*×÷]\s*\d")
+_A, _B = (rf"(?P<{name}>-?\d+(?:,\d{{3}})*(?:\.\d+)?)" for name in "ab")
+_WORDED = re.compile(
+    r"(?:(?:please\s+)?(?:calculate|compute|find|determine|evaluate|work out|tell me|give me)"
+    r"|what(?:'s| is)|how much is)\s*:?\s+(?:the (?:value|result) of\s+)?(?:"
+    rf"the (?P<of>sum|product|difference|quotient) (?:of|between)\s+{_A}\s+and\s+{_B}"
+    rf"){_TAIL}",
+    re.IGNORECASE,
+)
+_BETWEEN = re.compile(
+    r"(?:(?:please\s+)?(?:calculate|compute|find|determine|evaluate|work out)"
+    rf"|what(?:'s| is)|how much is)\s*:?\s+{_A}\s*"
+    r"(?P<of>plus|minus|times|multiplied by|divided by|%\s*of|per ?cent of)"
+    rf"\s+{_B}{_TAIL}",
+    re.IGNORECASE,
+)
+_ORDER = re.compile(
+    rf"(?:please\s+)?(?P<of>add|subtract|multiply|divide)\s+{_A}\s+(?:and|to|from|by|with)\s+{_B}{_TAIL}",
+    re.IGNORECASE,
+)
+_OF_ONE = re.compile(
+    r"(?:(?:calculate|compute|find|determine|what(?:'s| is))\s+)the (?P<of>square root|square|cube)"
+    rf" of {_A}{_TAIL}",
+    re.IGNORECASE,
+)
 _NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
 _OTHER_NOTATION = re.compile(
     r"\^|\de[+-]?\d|\d\s*[×x*]\s*10|remainder|\bmod\b|\d\s+\d+/\d", re.IGNORECASE
@@ -39,19 +64,31 @@ _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] =
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
+_IN_WORDS: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
+    "sum": operator.add, "plus": operator.add, "add": operator.add,
+    "difference": lambda a, b: abs(a - b), "minus": operator.sub,
+    "subtract": lambda a, b: b - a,
+    "product": operator.mul, "times": operator.mul, "multiplied by": operator.mul,
+    "multiply": operator.mul,
+    "quotient": operator.truediv, "divided by": operator.truediv, "divide": operator.truediv,
+    "% of": lambda a, b: a * b / 100, "percent of": lambda a, b: a * b / 100,
+}  # fmt: skip
 
 
 def build() -> Filter:
     """No options.
 
     Four in five mathematical answers of Alpaca were wrong (AlpacaDataCleaned). Only questions that
-    are nothing but a sum are checked, and only answers in digits; a rounded result is right.
+    are nothing but a sum, in signs or in words (`10% of 50`, `the square root of 81`), are checked,
+    and only answers in digits; a rounded result is right.
     """
 
     def arithmetic(row: Candidate) -> str | None:
         if row.labels or not 0 < len(row.question) <= _LONGEST:
             return None
         result = _asked(row.question.strip())
+        if result is None:
+            result = _asked_in_words(row.question.strip())
         if result is None or _OTHER_NOTATION.search(row.answer):
             return None
         numbers = [n.replace(",", "") for n in _NUMBER.findall(row.answer.replace("−", "-"))]
@@ -86,6 +123,37 @@ def _asked(question: str) -> Fraction | None:
         return _value(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError):
         return None
+
+
+def _asked_in_words(question: str) -> Fraction | None:
+    """The result of a question that is only one operation, called by its name; else None."""
+    if not _NUMBER.search(question):
+        return None
+    found = (
+        _WORDED.fullmatch(question) or _BETWEEN.fullmatch(question) or _ORDER.fullmatch(question)
+    )
+    if found is None:
+        found = _OF_ONE.fullmatch(question)
+        return _of_one(found["of"].lower(), _fraction(found["a"])) if found else None
+    name = re.sub(r"^%\s*|^per ?cent ", lambda m: "% " if m[0][0] == "%" else "percent ",
+                  " ".join(found["of"].lower().split()))  # fmt: skip
+    try:
+        return _IN_WORDS[name](_fraction(found["a"]), _fraction(found["b"]))
+    except ZeroDivisionError:
+        return None
+
+
+def _of_one(name: str, number: Fraction) -> Fraction | None:
+    """A square, a cube, or the root of a whole number that has a whole one."""
+    if name != "square root":
+        return number ** (2 if name == "square" else 3)
+    if number.denominator != 1 or number < 0 or math.isqrt(int(number)) ** 2 != number:
+        return None
+    return Fraction(math.isqrt(int(number)))
+
+
+def _fraction(number: str) -> Fraction:
+    return Fraction(number.replace(",", ""))
 
 
 def _value(node: ast.expr) -> Fraction:

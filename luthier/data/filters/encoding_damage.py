@@ -15,8 +15,10 @@ _TAIL = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜�
 # UTF-8 read as Windows-1252: an e with an acute is `Ã©`, an apostrophe `â€™`, an emoji begins
 # with `ðŸ`. After a capital, `Ã` is Portuguese (`IRMÔ before a closing quote).
 _MOJIBAKE = re.compile(
-    f"(?<![A-ZÀ-Þ])[ÃÂ][{_TAIL}]|â€[{_TAIL}]|ðŸ[{_TAIL}]|ï»¿|(?:[ÐÑ][{_TAIL}]){{3,}}"
+    f"(?<![A-ZÀ-Þ])[ÃÂ][{_TAIL}]|â€[{_TAIL}]|ðŸ[{_TAIL}]|ï»¿|ï¿½|(?:[ÐÑ][{_TAIL}]){{3,}}"
 )
+# Chinese, Japanese and Korean have three bytes a sign.
+_EASTERN = re.compile(f"(?:[ã-é][{_TAIL}]{{2}}){{2}}")
 _LOST_APOSTROPHE = re.compile(r"(?<![\w/=&?])[A-Za-z]+\?(?:t|s|re|ve|ll|d|m)(?![\w=])")
 _LEAST_LOST = 2
 _ABOUT = re.compile(
@@ -44,7 +46,7 @@ def _damage(text: str) -> str:
     if not text.isascii():
         if lost := text.count("\ufffd"):
             return f"{lost} replacement {'character' if lost == 1 else 'characters'} (U+FFFD)"
-        if found := _MOJIBAKE.search(text):
+        if found := _MOJIBAKE.search(text) or _EASTERN.search(text):
             return f"'{text[max(0, found.start() - 12) : found.end() + 12].strip()}'"
     if "?" in text:
         lost_ones = _LOST_APOSTROPHE.findall(text)

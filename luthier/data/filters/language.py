@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from luthier.data.candidate import Candidate, Filter
-from luthier.data.linting.languages import KNOWN, language_of
+from luthier.data.linting.languages import KNOWN, language_asked_in
 from luthier.data.linting.lint_report import Severity
 from luthier.data.linting.passages import prose
 from luthier.errors import DataError, unknown
@@ -33,7 +33,7 @@ def build(*, languages: Sequence[str] = ("en",)) -> Filter:
     wanted = frozenset(languages)
 
     def language(row: Candidate) -> str | None:
-        found = language_of(prose(row.question))
+        found = language_asked_in(prose(row.question))
         if found is None or found in wanted:
             return None
         return f"other language: {found}, not {', '.join(languages)}"

@@ -18,8 +18,8 @@ _ASKS = re.compile(
     r"(?:^|[.!?\n:]\s*|\bplease\s+|\b(?:can|could) you\s+)"
     r"(?:write|create|generate|implement|develop|construct|code|build|design)\b[^.!?\n]{0,40}?"
     rf"(?:\b{_LANGUAGE}(?!\w)[^.!?\n]{{0,20}}?\b(?:function|program|script|code|query|class"
-    rf"|statement|snippet)\b"
-    rf"|\b(?:function|program|script|code|query|class)\b[^.!?\n]{{0,40}}?\b(?:in"
+    rf"|statement|snippet)\b(?!['’]s)"
+    rf"|\b(?:function|program|script|code|query|class)\b(?!['’]s)[^.!?\n]{{0,40}}?\b(?:in"
     rf"|using) {_LANGUAGE}(?!\w))",
     re.IGNORECASE,
 )

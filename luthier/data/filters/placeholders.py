@@ -7,37 +7,11 @@ import re
 from luthier.data.candidate import Candidate, Filter
 from luthier.data.linting.lint_report import Severity
 from luthier.data.linting.passages import answers
+from luthier.data.linting.stand_ins import OF_PROGRAMS, stand_in
 
 SEVERITY: Severity = "warning"
 FIX = "Write the answer, or delete the row; `use: placeholders` leaves such rows out of a build."
 
-# One of the ten defects of Alpaca that AlpacaDataCleaned lists (gururise/AlpacaDataCleaned).
-# Not among them: `none`, `nil`, `no` and `Na`, which answer questions.
-_STANDS_FOR_NOTHING = frozenset(
-    [
-        "n/a",
-        "n.a.",
-        "n\\a",
-        "null",
-        "nan",
-        "undefined",
-        "tbd",
-        "tba",
-        "todo",
-        "nooutput",
-        "noinput",
-        "...",
-        "…",
-        "<nooutput>",
-        "<noinput>",
-        "<none>",
-        "<null>",
-        "<empty>",
-        "[blank]",
-        "[empty]",
-        "[none]",
-    ]
-) | {"no output", "<no output>", "no input", "<no input>", "<no answer>", "not provided"}
 _FILL_IN = re.compile(
     r"[\[<({]\s*(?:your|insert|put|add|enter|write|type)\b[^\])>}]{0,60}[\])>}]\.?", re.IGNORECASE
 )
@@ -48,17 +22,31 @@ _EXPECTS = re.compile(
     re.IGNORECASE,
 )
 
+_OF_CODE = re.compile(
+    r"\b(?:javascript|js|typescript|java|python|pandas|numpy|sql|ruby|php|perl|c\+\+|code|programs?"
+    r"|programming|functions?|pointers?|floats?|floating|ieee|variables?|prints?|returns?"
+    r"|evaluates?|typeof|propert(?:y|ies)|console|values?|divi\w+|commands?|shell|terminal)\b"
+    r"|\b0\s*/\s*0\b|```",
+    re.IGNORECASE,
+)
+
 
 def build() -> Filter:
-    """No options. An answer that the question names, or that is a label, passes."""
+    """No options. An answer that the question names, or that is a declared label, passes.
+
+    So do `null`, `NaN` and `undefined` where a program is asked about.
+    """
 
     def placeholders(row: Candidate) -> str | None:
         for where, text in answers(row):
             said = text.strip()
             if len(said) > 80 or said in row.labels:
                 continue
-            known = " ".join(said.casefold().rstrip("!").split()) in _STANDS_FOR_NOTHING
-            if (known or _FILL_IN.fullmatch(said)) and not _EXPECTS.search(row.question):
+            known = stand_in(said)
+            if not known and not _FILL_IN.fullmatch(said):
+                continue
+            of_code = known in OF_PROGRAMS and _OF_CODE.search(row.question)
+            if not of_code and not _EXPECTS.search(row.question):
                 return f"placeholder: the {where} is '{said}'"
         return None
 

@@ -18,6 +18,11 @@ _LONGEST = 20
 """Words of a phrase that is looked for."""
 _LEAST_WORDS = 20
 """That the repetitions of a phrase have together."""
+_LONG_WORD = 40
+"""Characters of a word, or of a line of a script without spaces, in which a loop is looked for."""
+_LAST = 2000
+"""Of such a line, from its end."""
+_INSIDE = re.compile(r"(.{1,30}?)\1{3,}")
 _REPEATS = re.compile(
     r"\b(?:repeat\w*|times|lyrics|songs?|chorus\w*|chants?|poems?|loops?|refrains?|mantras?"
     r"|rhymes?|arrays?"
@@ -28,6 +33,8 @@ _REPEATS = re.compile(
 
 def build(*, times: int = 4) -> Filter:
     """A phrase of up to 20 words that follows itself, in all at least 20 words.
+
+    In a word, or where nothing stands between words, up to 30 signs, in all at least 40.
 
     Rows that ask for repetition (a song, a table, `ten times`) pass, and so does code. The rule is
     luthier's; the same idea on whole documents is in Gopher (arXiv 2112.11446, table A1).
@@ -42,7 +49,10 @@ def build(*, times: int = 4) -> Filter:
         if row.labels:
             return None
         for where, text in answers(row):
-            found = _loop(text.split(), times)
+            words = text.split()
+            found = _loop(words, times)
+            if not found and max(map(len, words), default=0) >= _LONG_WORD:
+                found = _loop_inside(max(words, key=len)[-_LAST:], times)
             if found and not _REPEATS.search(row.question) and not has_code(text):
                 return f"repetition: '{excerpt(found, 40)}' over and over in the {where}"
         return None
@@ -71,4 +81,13 @@ def _loop(words: list[str], times: int) -> str:
         spoken = any(c.isalpha() for word in phrase for c in word)
         if spoken and lengths[best] + period >= max(times * period, _LEAST_WORDS):
             return " ".join(phrase)
+    return ""
+
+
+def _loop_inside(word: str, times: int) -> str:
+    """Signs of one word that follow themselves often enough; empty where there are none."""
+    for found in _INSIDE.finditer(word):
+        often = len(found.group()) // len(found[1])
+        if often >= times and len(found.group()) >= _LONG_WORD and any(map(str.isalpha, found[1])):
+            return found[1]
     return ""

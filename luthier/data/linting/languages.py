@@ -57,6 +57,63 @@ _WORDS = {
     "vi": "và của là có không được cho một trong các người những với này để khi đã như từ về"
     " nhiều hoặc tôi bạn thì",
 }  # fmt: skip
+_ASKING = {
+    "de": "mir bitte warum schreibe schreib erkläre nenne gib beschreibe fasse übersetze"
+    " zwei drei vier kurz kurze kurzes welche welcher wo wer diese dieser unter"
+    " zwischen ins vom beim mein dein uns euch mich dich weil damit etwas jeden jede"
+    " alle mehr viele unterschied satz sätzen zusammen",
+    "es": "escribe explica dame describe resume traduce cuáles dos tres cuatro breve"
+    " corto corta unos unas mi tu te puede pueden porqué ser fue era han he hacer"
+    " sea frases palabras niño ejemplo",
+    "fr": "écris écrivez explique expliquez donne donnez décris décrivez rédige résume"
+    " traduis deux trois quatre quelles quels pourquoi comment court courte mon ton"
+    " notre votre mes tes nos vos lui leurs peut peux faire avoir avait étaient"
+    " était sous entre après avant phrases mots enfant exemple vers",
+    "it": "scrivi spiega descrivi elenca dammi traduci riassumi breve due tre quattro"
+    " quale quali sul sulla sui sulle dai dalla dallo agli allo alle nei negli mio"
+    " tuo suo ti vi lui lei noi voi prima dopo sotto sopra senza fare può bambino"
+    " frasi parole esempio dell'",
+    "pt": "escreva explique liste descreva traduza resuma dois três quatro curto curta"
+    " breve meu minha teu tua seus suas lhe nós vocês eles elas pode podem fazer ser"
+    " era foram sobre frases palavras criança exemplo num numa dê",
+    "nl": "schrijf leg beschrijf noem geef vertaal samen twee drie vier kort korte waarom"
+    " wie waar welke mij jouw ons onze hun haar hem dit zonder tegen tussen kunnen"
+    " zinnen woorden mens voorbeeld",
+    "sv": "skriv förklara beskriv nämn ge översätt två tre fyra kort korta varför vilken"
+    " vilka mig dig oss er min din sin dem deras denna dessa utan mellan blir"
+    " meningar ord exempel huvudstaden",
+    "da": "skriv forklar beskriv nævn giv oversæt to tre fire kort korte hvorfor hvilken"
+    " hvilke mig dig os jer min din sin dem deres denne disse uden mellem bliver"
+    " sætninger ord eksempel noget nogle",
+    "no": "skriv forklar beskriv nevn gi oversett to tre fire kort korte hvorfor hvilken"
+    " hvilke meg deg oss dere min din sin dem deres denne disse uten mellom blir"
+    " setninger ord eksempel noe noen",
+    "fi": "kirjoita selitä kerro luettele kuvaile käännä anna kaksi kolme neljä lyhyt"
+    " miksi missä kuka mikä mitkä minulle sinun hyvin vain siitä tässä tämän ne he"
+    " te me lauseessa esimerkki",
+    "pl": "napisz wyjaśnij opisz podaj wymień przetłumacz dwa trzy cztery dwóch trzech"
+    " krótki krótką krótko dlaczego jaka jaki jakie kto gdzie kiedy mnie mi ci mój"
+    " twój nas was jej ten ta te tego tej przed pod nad między bez zdaniach zdania"
+    " przykład",
+    "cs": "napiš vysvětli popiš vyjmenuj přelož uveď dva dvě tři čtyři krátký krátkou"
+    " krátce proč jaký jaká jaké kdo kde kdy mi můj tvůj nás vás jich její ten ta"
+    " této před pod nad mezi bez ve ze věty věta větách příklad",
+    "tr": "yaz açıkla anlat listele çevir özetle ver iki üç dört kısa neden niçin kim"
+    " nerede hangi bana sana bize onun benim senin bizim hakkında arasında göre önce"
+    " cümle cümleyle örnek nedir",
+    "ro": "scrie explică descrie enumeră traduce rezumă dă două trei patru scurt scurtă"
+    " scurte cum unde cine când mele tale meu său sa sale noi voi ei ele despre"
+    " între fără într-un propoziții cuvinte exemplu să",
+    "hu": "írj magyarázd írd sorold fordítsd adj kettő két három négy rövid miért hol"
+    " kinek melyik milyen nekem neked nekünk ők ti ami amely alatt között nélkül"
+    " után előtt ról ről mondat mondatban példa",
+    "id": "tulis tuliskan jelaskan sebutkan buatlah buat berikan terjemahkan dua tiga"
+    " empat pendek singkat mengapa kenapa bagaimana siapa dimana apa apakah saya"
+    " kita dia tentang antara seperti sudah harus kalimat contoh",
+    "vi": "viết giải thích mô tả liệt kê dịch hãy hai ba bốn ngắn tại sao ai đâu gì nào"
+    " chúng ta câu ví dụ",
+}  # fmt: skip
+"""Words of questions and instructions, which are short, and few of the others stand in them."""
 STOP_WORDS = {code: frozenset(words.split()) for code, words in _WORDS.items()}
 """Per ISO 639-1 code."""
 _BY_SCRIPT = {
@@ -65,6 +122,32 @@ _BY_SCRIPT = {
     "ta": "\u0b80-\u0bff", "te": "\u0c00-\u0c7f", "th": "\u0e00-\u0e7f", "ka": "\u10a0-\u10ff",
     "ko": "\u1100-\u11ff\uac00-\ud7af", "ja": "\u3040-\u30ff", "zh": "\u3400-\u9fff",
 }  # fmt: skip
+# Latin letters that few of the languages have; a word with one says as much as a function word.
+_LETTERS = {
+    "ß": ("de",), "ä": ("de", "sv", "fi"), "ö": ("de", "sv", "fi", "hu", "tr"),
+    "ü": ("de", "hu", "tr"), "ñ": ("es",), "ã": ("pt",), "õ": ("pt",), "œ": ("fr",),
+    "ê": ("fr", "pt", "vi"), "è": ("fr", "it"), "ò": ("it",), "ù": ("fr", "it"),
+    "å": ("sv", "da", "no"), "ø": ("da", "no"), "æ": ("da", "no"), "ł": ("pl",), "ś": ("pl",),
+    "ź": ("pl",), "ż": ("pl",), "ą": ("pl",), "ę": ("pl",), "ć": ("pl",), "ř": ("cs",),
+    "ě": ("cs",), "ů": ("cs",), "ő": ("hu",), "ű": ("hu",), "ş": ("tr",), "ğ": ("tr",),
+    "ı": ("tr",), "ș": ("ro",), "ț": ("ro",), "ă": ("ro", "vi"), "đ": ("vi",), "ơ": ("vi",),
+    "ư": ("vi",),
+}  # fmt: skip
+_HAS_LETTER = re.compile(f"[{''.join(_LETTERS)}]")
+# Bulgarian has its hard sign before consonants, Russian only before these; the letters of Serbian,
+# Macedonian, Belarusian, Kazakh and others are none of theirs.
+_UKRAINIAN, _OTHER_CYRILLIC = re.compile("[іїєґ]"), re.compile("[јљњђћџѓќѕўәғқңөұүһҳҷӣӯ]")
+_BULGARIAN = re.compile(
+    r"ъ(?![еёюя])|\b(?:е|са|да|се|от|това|този|тази|които|която|който|какво|защо|кой|ще|във|със"
+    r"|към|през|като|няколко)\b"
+)
+_RUSSIAN = re.compile(
+    r"[ыэё]|ь(?!о)|\w{3,}(?:ая|ого|ому|ться|ет|ют|ешь)\b|\w{4,}(?<!няк)ое\b|\b(?:что|это|как|для|почему|или"
+    r"|из|об|они|она|чтобы|если|когда|где|его|их|по|и|не)\b"
+)
+_NOT_SERBIAN = re.compile("[йщюяьъыэё]")
+_PERSIAN, _ARABIC = re.compile("[پچژگیک]"), re.compile("[يكةىإأ]")
+_URDU_AND_OTHERS = re.compile("[ٹڈڑںےہھەێۆڵړټډښڼ]")
 _SCRIPTS = {code: re.compile(f"[{span}]") for code, span in _BY_SCRIPT.items()}
 KNOWN = tuple(sorted([*STOP_WORDS, *_BY_SCRIPT, "uk", "bg", "fa"]))
 """Codes that can be told."""
@@ -75,6 +158,14 @@ _FEWEST_HITS, _LEAST_SHARE, _MARGIN = 3, 0.2, 1.5
 _LEAST_SCRIPT = 0.6
 """Share of the letters in a script from which the text is in its language."""
 _FEWEST_LETTERS = 6
+_TRANSLATES = re.compile(
+    r"\b(?:translat\w+|(?:in|into|to|from) (?:english|french|german|spanish|italian"
+    r"|portuguese|chinese"
+    r"|japanese|russian|arabic)|languages?|mean(?:s|ing))\b",
+    re.IGNORECASE,
+)
+_UNKNOWN = "?"
+"""Of a script that was told, a language that was not."""
 
 
 @lru_cache(maxsize=1)
@@ -82,7 +173,7 @@ def _languages_of() -> dict[str, tuple[str, ...]]:
     """The languages each function word belongs to."""
     found: dict[str, list[str]] = {}
     for code, words in STOP_WORDS.items():
-        for word in words:
+        for word in words | frozenset(_ASKING.get(code, "").split()):
             found.setdefault(word, []).append(code)
     return {word: tuple(codes) for word, codes in found.items()}
 
@@ -90,11 +181,12 @@ def _languages_of() -> dict[str, tuple[str, ...]]:
 def language_of(text: str) -> str | None:
     """The language of a text as an ISO 639-1 code; None where it cannot be told.
 
-    A Latin text needs six words, of which every fifth is a function word of the language, half as
-    many again as of any other. Only the first 120 words are read.
+    A Latin text needs six words, of which every fifth is a function word of the language, or has a
+    letter of its own, half as many again as of any other. Only the first 120 words are read.
     """
-    if not text.isascii() and (code := _by_script(text)):
-        return code
+    ascii = text.isascii()
+    if not ascii and (counted := _by_script(text)):
+        return None if counted == _UNKNOWN else counted
     languages = _languages_of()
     words = [m.group().casefold() for m in islice(_WORD.finditer(text), _MOST_WORDS)]
     if len(words) < _FEWEST_WORDS:
@@ -103,11 +195,20 @@ def language_of(text: str) -> str | None:
     for word in words:
         for code in languages.get(word, ()):
             hits[code] += 1
+        if not ascii and word not in languages and (letter := _HAS_LETTER.search(word)):
+            for code in _LETTERS[letter.group()]:
+                hits[code] += 1
     best = max(hits, key=lambda code: hits[code])
     most = hits.pop(best)
     if most < max(_FEWEST_HITS, _LEAST_SHARE * len(words), _MARGIN * max(hits.values())):
         return None
     return best
+
+
+def language_asked_in(question: str) -> str | None:
+    """The language of a question; None where it speaks of translating a text of another one."""
+    code = language_of(question)
+    return None if code not in (None, "en") and _TRANSLATES.search(question) else code
 
 
 def _by_script(text: str) -> str | None:
@@ -124,7 +225,26 @@ def _by_script(text: str) -> str | None:
     if code in ("ja", "zh"):
         return "ja" if counts["ja"] > 0.05 * east else "zh"
     if code == "ru":
-        if re.search("[іїєґІЇЄҐ]", head):
-            return "uk"
-        return "ru" if re.search("[ыэёЫЭЁ]", head) or "ъ" not in head else "bg"
-    return "fa" if code == "ar" and re.search("[پچژگ]", head) else code
+        return _cyrillic(head.casefold())
+    if code == "ar":
+        return _arabic(head)
+    return code
+
+
+def _cyrillic(text: str) -> str:
+    """Ukrainian, Russian or Bulgarian; of other languages in these letters none is told."""
+    if _OTHER_CYRILLIC.search(text):
+        return _UNKNOWN
+    if _UKRAINIAN.search(text):
+        return "uk"
+    if not _NOT_SERBIAN.search(text) and not _RUSSIAN.search(text):
+        return _UNKNOWN
+    russian, bulgarian = len(_RUSSIAN.findall(text)), len(_BULGARIAN.findall(text))
+    return _UNKNOWN if russian == bulgarian else "ru" if russian > bulgarian else "bg"
+
+
+def _arabic(text: str) -> str:
+    """Arabic or Persian; Urdu, Kurdish and Pashto are not told."""
+    if _URDU_AND_OTHERS.search(text):
+        return _UNKNOWN
+    return "fa" if len(_PERSIAN.findall(text)) > len(_ARABIC.findall(text)) else "ar"

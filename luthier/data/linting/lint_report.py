@@ -163,8 +163,7 @@ def _finding_lines(
     head = _short(f"{finding.check}: {finding.message}", report)
     yield from _wrapped(head, indent=2, style=style)
     for place in finding.places[:SHOWN]:
-        line = " ".join(_short(f"{place.where}: {place.said}", report).split())
-        yield "    " + (line if len(line) <= WIDTH - 4 else line[: WIDTH - 7] + "..."), ""
+        yield from _wrapped(_short(f"{place.where}: {place.said}", report), indent=4)
     if finding.count > SHOWN and len(finding.places) > SHOWN:
         yield f"    and {finding.count - SHOWN:,} more", ""
     yield from _wrapped(f"fix: {finding.fix}", indent=4, style="dim")

@@ -15,6 +15,7 @@ from luthier.data.config import DataConfig, SourceConfig
 from luthier.data.decisions import Reviewed
 from luthier.data.files import sources
 from luthier.data.linting.guess_columns import SPLIT_NAMES, Guess, guess
+from luthier.data.linting.stand_ins import stand_in
 from luthier.data.opening import Opened, open_rows
 from luthier.data.rows import Reject, Row, Table
 from luthier.data.shape import PLAIN, Render, Shape, shape_of, template_sets
@@ -245,7 +246,9 @@ def _of_columns(file: Path, path: str, root: Path) -> Reading:
     )
     kind = "classification" if found.labels else "generation"
     columns = {"input": found.input, "output": found.output}
-    shape = _shape(kind, found.labels, source, root)
+    # Guessed, N/A is no label but a row without one.
+    labels = [label for label in found.labels if label.strip() and not stand_in(label)]
+    shape = _shape(kind, labels or found.labels, source, root)
     return Reading(
         root, [source], shape, False, no_model, columns, found.split, [_said(found)]
     )  # fmt: skip
