@@ -43,7 +43,7 @@ from luthier.run import RUNS, Run
 REJECTS = "data/rejects.jsonl"
 _SPILLED = "data"
 _MANY = 20_000
-"""Rows from which comparing and writing them shows progress."""
+"""Rows from which comparing and writing them shows progress, and memory is given back."""
 _FEW = 5
 """Decisions without a row that are named."""
 
@@ -75,12 +75,12 @@ def build(run: Run, *, runs: Path = RUNS) -> DataStats:
             take_in(intake, recipe)
         _require_rows(len(kept), rejects, run.path / REJECTS)
         _require_families(kept, recipe)
-        out_of_memory.release()  # half of what was read with; the next steps need as much
+        _give_back(kept)
         with progress("Comparing rows", len(kept), shown=len(kept) >= _MANY) as advance:
             shared = share_out(
                 kept, kept.questions(), config=recipe.split, seed=recipe.seed, advance=advance
             )
-        out_of_memory.release()
+        _give_back(kept)
         times, available = chosen_rows(kept, shared, recipe)
         _require_training_rows(kept, shared, times, rejects, recipe.labels)
         given = Given(available)
@@ -261,6 +261,12 @@ def _other_column(kind: str, column: str, source: SourceConfig) -> str:
         return "Rename the right one in the file; a file needs a header line."
     option = "--output" if column == source.output else "--input"
     return f"Name the right one with {option}; a file needs a header line."
+
+
+def _give_back(kept: Kept) -> None:
+    """Give back what a step needed, as much as the next one will; few rows are not worth it."""
+    if len(kept) >= _MANY:
+        out_of_memory.release()
 
 
 # --- taking in ---------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,17 @@ def render(template: str, **variables: Any) -> str:
     Returns:
         The page, without what HTML cannot hold and without what looks like a secret.
     """
+    page = (
+        _environment()
+        .get_template(template)
+        .render(style=Markup(page_file("style.css")), **variables)
+    )
+    return wording.without_secrets(wording.printable(page))
+
+
+@cache
+def _environment() -> Environment:
+    """Compiles each template once: a run writes its report after every stage."""
     environment = Environment(
         loader=PackageLoader("luthier.reporting", "page"),
         autoescape=True,
@@ -46,10 +58,7 @@ def render(template: str, **variables: Any) -> str:
         size=size,
         duration=duration,
     )
-    page = environment.get_template(template).render(
-        style=Markup(page_file("style.css")), **variables
-    )
-    return wording.without_secrets(wording.printable(page))
+    return environment
 
 
 def page_file(name: str) -> str:

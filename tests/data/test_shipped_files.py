@@ -95,7 +95,8 @@ def test_the_catalogue_is_complete() -> None:
 @pytest.mark.parametrize("name", sorted(DATASETS))
 def test_catalogue_entries(name: str) -> None:
     entry = read(DATA / "catalog" / f"{name}.yaml")
-    assert list(entry) == KEYS
+    assert [key for key in entry if key != "also"] == KEYS
+    assert all(re.fullmatch(r"[\w.-]+/[\w.-]+", hub) for hub in entry.get("also", []))
     for key in ("title", "size", "authors", "made", "licence", "home", "use"):
         assert isinstance(entry[key], str) and entry[key], key
     assert entry["rows"] is None or (isinstance(entry["rows"], int) and entry["rows"] > 0)
