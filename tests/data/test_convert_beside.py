@@ -7,38 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from converted import ANSWER, ASKED, TALK, records, to
+from format_rows import one, reason
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from luthier.data.convert import ENDINGS, Conversion, convert, opened
+from luthier.data.convert import Conversion, convert, opened
 from luthier.data.formats import alpaca, flan, lima, messages, p3, sharegpt, super_ni
 from luthier.data.importing.recognise import CERTAIN, recognise
 from luthier.data.importing.sample import Sample
 from luthier.data.rows import Reject, Row
 from luthier.errors import DataError
 from luthier.example import Message
-from tests.data.format_rows import one, reason
 
 TARGETS = ("alpaca", "sharegpt", "messages", "super_ni", "flan", "p3")
-ASKED, ANSWER = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}
-TALK = [ASKED, ANSWER]
-
-
-def write(path: Path, *records: Any) -> Path:
-    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
-    return path
-
-
-def records(path: Path | str) -> list[dict[str, Any]]:
-    text = Path(path).read_text(encoding="utf-8")
-    if text.startswith("["):
-        return list(json.loads(text))
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def to(folder: Path, form: str, *rows: dict[str, Any], **said: Any) -> Conversion:
-    source = write(folder / "in.jsonl", *rows)
-    return convert(source, folder / f"out{ENDINGS[form]}", to=form, **said)
 
 
 def read(path: Path | str, form: str | None = None) -> list[Row]:

@@ -7,31 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from converted import ANSWER, ASKED, TALK, records, to
 
 from luthier.data import convert as converting
-from luthier.data.convert import ENDINGS, Conversion, convert
+from luthier.data.convert import convert
 from luthier.errors import DataError
 
-ASKED, ANSWER = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}
 WORSE = {"role": "assistant", "content": "no"}
-TALK = [ASKED, ANSWER]
-
-
-def write(path: Path, *records: Any) -> Path:
-    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
-    return path
-
-
-def records(path: Path | str) -> list[dict[str, Any]]:
-    text = Path(path).read_text(encoding="utf-8")
-    if text.startswith("["):
-        return list(json.loads(text))
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def to(folder: Path, form: str, *rows: dict[str, Any], **said: Any) -> Conversion:
-    source = write(folder / "in.jsonl", *rows)
-    return convert(source, folder / f"out{ENDINGS[form]}", to=form, **said)
 
 
 # --- columns -----------------------------------------------------------------------------------
