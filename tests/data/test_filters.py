@@ -65,6 +65,9 @@ def test_empty() -> None:
         messages=(Message("user", "a"), Message("assistant", ""), *chat.example.messages)
     )
     assert judge("empty", [chat]) == ["empty: message 2 (assistant)"]
+    asked = row("")
+    asked.example = asked.example.but(messages=(Message("user", "a"),))
+    assert judge("empty", [asked]) == ["empty: no answer to the last message"]
     text = row("")
     text.example = text.example.but(messages=(), text="")
     assert judge("empty", [text]) == ["empty: no text"]

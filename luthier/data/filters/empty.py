@@ -23,9 +23,11 @@ def build() -> Filter:
     """
 
     def empty(row: Candidate) -> str | None:
-        if _is_blank(row.question):
-            return "empty: nothing is asked" if row.example.messages else "empty: no text"
         turns = row.example.messages
+        if turns and turns[-1].role == "user":
+            return "empty: no answer to the last message"
+        if _is_blank(row.question):
+            return "empty: nothing is asked" if turns else "empty: no text"
         if turns and _is_blank(row.answer) and not turns[-1].tool_calls:
             return "empty: no answer"
         for number, message in enumerate(turns, 1):
