@@ -124,9 +124,9 @@ class Given:
 
     def __init__(self, available: Mapping[str, int]) -> None:
         self._available = available
-        self._rows, self._tokens, self._trained = (
-            dict.fromkeys(available, 0) for _ in range(3)
-        )  # fmt: skip
+        self._rows = dict.fromkeys(available, 0)
+        self._tokens = dict.fromkeys(available, 0)
+        self._trained = dict.fromkeys(available, 0)
 
     def see(self, source: str, tokens: int, trained: int) -> None:
         """Count a training row."""
